@@ -1,0 +1,2 @@
+//! The Haven server.
+fn main() {}

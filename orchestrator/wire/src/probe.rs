@@ -1,0 +1,53 @@
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What `haven-worker --probe` prints: what this machine can do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Version of the worker.
+    pub worker_version: String,
+    /// Version of GStreamer, as it names itself.
+    pub gstreamer_version: String,
+    /// The recording formats, by name.
+    pub formats: BTreeMap<String, FormatProbe>,
+    /// Elements that sessions need and that aren't installed, with the Debian package that has
+    /// each.
+    pub missing: BTreeMap<String, String>,
+}
+
+/// A recording format on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FormatProbe {
+    /// A phrase for people.
+    pub description: String,
+    /// The video codec in FFmpeg's name, which existing frontends show (`libx264`).
+    pub codec: String,
+    /// The audio codec in FFmpeg's name (`aac`).
+    pub audio_codec: String,
+    /// `mp4` or `webm`; also the file's extension.
+    pub container: String,
+    /// Other names that a request may use.
+    pub aliases: Vec<String>,
+    /// The element that will encode video, if one of the candidates is installed.
+    pub encoder: Option<String>,
+    /// What is missing when the format can't be used, with the Debian package that has it.
+    pub missing: BTreeMap<String, String>,
+    /// What each quality means for this format.
+    pub qualities: BTreeMap<String, QualityPreset>,
+}
+
+impl FormatProbe {
+    /// Whether a recording in this format can be made here.
+    pub fn available(&self) -> bool {
+        self.encoder.is_some() && self.missing.is_empty()
+    }
+}
+
+/// The bit rates of one quality.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QualityPreset {
+    /// Kilobits per second.
+    pub video_kbps: u32,
+    /// Kilobits per second.
+    pub audio_kbps: u32,
+}

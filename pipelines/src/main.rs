@@ -1,0 +1,2 @@
+//! The Haven worker.
+fn main() {}

@@ -1,0 +1,1 @@
+//! GStreamer source element for LiveKit rooms and pump.fun livestreams.

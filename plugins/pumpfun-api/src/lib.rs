@@ -1,0 +1,1 @@
+//! Client of pump.fun's livestream and coin API: typed, tolerant, polite.

@@ -1,0 +1,1 @@
+//! GStreamer sink element that shows JPEG and PCM to browsers over WebSocket.

@@ -1,0 +1,1 @@
+//! End-to-end tests: the built programs against a real LiveKit room.
