@@ -1,0 +1,349 @@
+//! The room's state machine: no sockets, no threads, no clock.
+//!
+//! Feed it with [`Room::handle`], then take outputs from [`Room::poll`] until it says
+//! [`Output::Wait`]; call again when a packet or message comes, or the deadline has passed.
+
+mod connection;
+mod media;
+
+use crate::backoff::Backoff;
+use crate::event::{ConnectionState, EndReason, RoomEvent, VideoSource};
+use crate::keyframe::KeyframeGate;
+use crate::peer::Peer;
+use crate::timeline::Timeline;
+use crate::tracks::{Change, Tracks};
+use connection::Phase;
+use livekit_protocol as proto;
+use proto::signal_request::Message as Request;
+use proto::signal_response::Message as Response;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What to take from a room, and how long to be patient.
+#[derive(Clone, Debug)]
+pub struct RoomConfig {
+    /// Take this participant's tracks only; none: the streamer's, that is whoever publishes and
+    /// isn't called a viewer.
+    pub participant: Option<String>,
+    /// Which of its videos.
+    pub video_source: VideoSource,
+    /// End when nobody has published for this long; none: wait for ever.
+    pub waiting_timeout: Option<Duration>,
+    /// End when a lost connection could not be made again for this long; none: try for ever.
+    pub reconnect_timeout: Option<Duration>,
+    /// Local addresses to receive media on; empty: the one on the way to the server.
+    pub ice_addresses: Vec<std::net::IpAddr>,
+}
+
+impl Default for RoomConfig {
+    fn default() -> Self {
+        Self {
+            participant: None,
+            video_source: VideoSource::Any,
+            waiting_timeout: Some(Duration::from_secs(600)),
+            reconnect_timeout: None,
+            ice_addresses: Vec::new(),
+        }
+    }
+}
+
+/// Why a join failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The token is refused; asking again with the same right won't help.
+    #[error("not authorized: {0}")]
+    NotAuthorized(String),
+    /// The stream is not there.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The server can't be reached, or isn't able to now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Why a resume failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResumeError {
+    /// The server can't be reached; the session may still be there.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The server no longer knows the session: join anew.
+    #[error("{0}")]
+    SessionLost(String),
+}
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// [`Output::Join`] succeeded.
+    Joined {
+        /// The server's answer.
+        response: Box<proto::JoinResponse>,
+        /// The local addresses that packets can come to.
+        locals: Vec<SocketAddr>,
+    },
+    /// [`Output::Join`] failed.
+    JoinFailed(JoinError),
+    /// [`Output::Resume`] succeeded.
+    Resumed,
+    /// [`Output::Resume`] failed.
+    ResumeFailed(ResumeError),
+    /// A message of the server.
+    Signal(Box<Response>),
+    /// The signalling connection broke.
+    SignalClosed(String),
+    /// A datagram came.
+    Packet {
+        /// Its sender.
+        source: SocketAddr,
+        /// The local address it came to.
+        destination: SocketAddr,
+        /// Its content.
+        data: &'a [u8],
+    },
+    /// The application wants a key frame of the video it receives.
+    RequestKeyframe,
+    /// The application has had enough.
+    Stop,
+    /// Nothing, but time has passed.
+    Timeout,
+}
+
+/// What is to be done outside.
+#[derive(Debug)]
+pub enum Output {
+    /// Get a token, connect to the server and join, on a new signalling connection; the old one
+    /// is to be closed. Answer with [`Input::Joined`] or [`Input::JoinFailed`].
+    Join,
+    /// Connect anew to the same session. Answer with [`Input::Resumed`] or
+    /// [`Input::ResumeFailed`].
+    Resume,
+    /// Send this message to the server.
+    Signal(Box<Request>),
+    /// Tell the signalling client that the resume is complete.
+    ConfirmResumed,
+    /// Send this datagram.
+    Transmit {
+        /// From this local address.
+        source: SocketAddr,
+        /// To this one.
+        destination: SocketAddr,
+        /// Its content.
+        data: Vec<u8>,
+    },
+    /// Tell the application.
+    Event(RoomEvent),
+    /// It is over: close everything. Nothing follows.
+    Ended(EndReason),
+    /// Nothing more until something comes in or this time is reached.
+    Wait(Instant),
+}
+
+/// A subscriber to a room. See the [module's documentation](self) for how to drive it.
+pub struct Room {
+    config: RoomConfig,
+    phase: Phase,
+    state: ConnectionState,
+    /// Made with the first offer's join; dropped with the connection.
+    peer: Option<Peer>,
+    tracks: Tracks,
+    timeline: Timeline,
+    gates: HashMap<Arc<str>, KeyframeGate>,
+    outputs: VecDeque<Output>,
+    peer_deadline: Option<Instant>,
+    /// Since when nobody has published.
+    waiting_since: Instant,
+    /// Last frame of a taken track, or since when one is expected.
+    last_media: Instant,
+    /// Wait before the next attempt to recover from a stall.
+    stall_backoff: Duration,
+    /// Since when the connection is lost.
+    lost_since: Option<Instant>,
+    backoff: Backoff,
+    ever_joined: bool,
+    /// What server-made frames (after an unpublish) end with; empty where the server has none.
+    sif_trailer: Vec<u8>,
+}
+
+impl Room {
+    /// A room that isn't joined yet: the first output is [`Output::Join`].
+    pub fn new(config: RoomConfig, now: Instant) -> Self {
+        let tracks = Tracks::new(config.participant.clone(), config.video_source);
+        Self {
+            config,
+            phase: Phase::Joining,
+            state: ConnectionState::Connecting,
+            peer: None,
+            tracks,
+            timeline: Timeline::default(),
+            gates: HashMap::new(),
+            outputs: VecDeque::from([Output::Join]),
+            peer_deadline: None,
+            waiting_since: now,
+            last_media: now,
+            stall_backoff: connection::STALL,
+            lost_since: None,
+            backoff: connection::rejoin_backoff(),
+            ever_joined: false,
+            sif_trailer: Vec::new(),
+        }
+    }
+
+    /// Takes in what happened at `now`, which never runs backwards.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if matches!(self.phase, Phase::Ended) {
+            return;
+        }
+        match input {
+            Input::Joined { response, locals } => self.on_joined(now, &response, &locals),
+            Input::JoinFailed(error) => self.on_join_failed(now, error),
+            Input::Resumed => self.on_resumed(now),
+            Input::ResumeFailed(error) => self.on_resume_failed(now, error),
+            Input::Signal(message) => self.on_signal(now, *message),
+            Input::SignalClosed(why) => self.on_signal_closed(now, &why),
+            Input::Packet {
+                source,
+                destination,
+                data,
+            } => self.on_packet(now, source, destination, data),
+            Input::RequestKeyframe => self.on_keyframe_wanted(now),
+            Input::Stop => self.on_stop(),
+            Input::Timeout => {}
+        }
+        self.on_time(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self, now: Instant) -> Output {
+        match self.outputs.pop_front() {
+            Some(output) => output,
+            None => Output::Wait(self.deadline(now)),
+        }
+    }
+
+    fn on_signal(&mut self, now: Instant, message: Response) {
+        match message {
+            Response::Offer(offer) => self.on_offer(now, offer),
+            Response::Trickle(trickle) => self.on_trickle(now, &trickle),
+            Response::Update(update) => {
+                self.tracks.update(&update.participants);
+                self.select(now);
+            }
+            Response::Leave(leave) => self.on_leave(now, &leave),
+            Response::SubscriptionResponse(response) => {
+                let error = response.err();
+                if error != proto::SubscriptionError::SeUnknown {
+                    tracing::warn!(track = response.track_sid, ?error, "subscription refused");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_offer(&mut self, now: Instant, offer: proto::SessionDescription) {
+        let Some(peer) = &mut self.peer else { return };
+        match peer.accept_offer(offer) {
+            Ok(answer) => self.signal(Request::Answer(answer)),
+            Err(error) => return self.rejoin(now, &error.to_string()),
+        }
+        self.drain_peer(now);
+    }
+
+    fn on_trickle(&mut self, now: Instant, trickle: &proto::TrickleRequest) {
+        if trickle.target() != proto::SignalTarget::Subscriber {
+            return;
+        }
+        let candidate = serde_json::from_str::<serde_json::Value>(&trickle.candidate_init)
+            .ok()
+            .and_then(|init| Some(init.get("candidate")?.as_str()?.to_owned()))
+            .filter(|candidate| !candidate.is_empty());
+        let (Some(candidate), Some(peer)) = (candidate, &mut self.peer) else {
+            return;
+        };
+        match peer.add_remote_candidate(&candidate) {
+            Ok(()) => self.drain_peer(now),
+            Err(error) => self.rejoin(now, &error.to_string()),
+        }
+    }
+
+    fn on_stop(&mut self) {
+        if matches!(self.phase, Phase::Joined) {
+            self.signal(Request::Leave(proto::LeaveRequest {
+                reason: proto::DisconnectReason::ClientInitiated as i32,
+                ..Default::default()
+            }));
+        }
+        self.end(EndReason::Stopped);
+    }
+
+    /// Decides anew what to take, and subscribes accordingly.
+    fn select(&mut self, now: Instant) {
+        let expected_media = self.tracks.expects_media();
+        for change in self.tracks.select(now) {
+            self.apply(now, change);
+        }
+        if self.tracks.expects_media() && !expected_media {
+            self.last_media = now;
+        }
+        if !self.tracks.any_taken() && self.state == ConnectionState::Live {
+            self.waiting_since = now;
+            self.set_state(ConnectionState::Waiting);
+        }
+    }
+
+    fn apply(&mut self, now: Instant, change: Change) {
+        match change {
+            Change::Streamer(streamer) => self.event(RoomEvent::Streamer(streamer)),
+            Change::Started(track) => {
+                self.subscribe(&[track.sid.to_string()], true);
+                self.gates.insert(track.sid.clone(), KeyframeGate::new(now));
+                self.event(RoomEvent::TrackStarted(track));
+            }
+            Change::Ended(track) => {
+                self.subscribe(&[track.sid.to_string()], false);
+                self.gates.remove(&track.sid);
+                self.timeline.remove(&track.sid);
+                self.event(RoomEvent::TrackEnded(track));
+            }
+            Change::Muted(track, muted) => {
+                if !muted {
+                    self.last_media = now;
+                }
+                self.event(RoomEvent::TrackMuted { track, muted });
+            }
+        }
+    }
+
+    fn subscribe(&mut self, sids: &[String], subscribe: bool) {
+        self.signal(Request::Subscription(proto::UpdateSubscription {
+            track_sids: sids.to_vec(),
+            subscribe,
+            participant_tracks: Vec::new(),
+        }));
+    }
+
+    fn set_state(&mut self, state: ConnectionState) {
+        if self.state != state {
+            self.state = state;
+            self.event(RoomEvent::State(state));
+        }
+    }
+
+    fn signal(&mut self, request: Request) {
+        self.outputs.push_back(Output::Signal(Box::new(request)));
+    }
+
+    fn event(&mut self, event: RoomEvent) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn end(&mut self, reason: EndReason) {
+        self.phase = Phase::Ended;
+        self.peer = None;
+        self.peer_deadline = None;
+        self.set_state(ConnectionState::Ended);
+        self.outputs.push_back(Output::Ended(reason));
+    }
+}

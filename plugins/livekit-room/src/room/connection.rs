@@ -1,0 +1,317 @@
+//! The life of the connection: join, resume, rejoin, end.
+
+use super::{JoinError, Output, ResumeError, Room};
+use crate::backoff::Backoff;
+use crate::event::{ConnectionState, EndReason, JoinedRoom, RoomEvent};
+use crate::peer::Peer;
+use livekit_protocol as proto;
+use proto::leave_request::Action;
+use proto::signal_request::Message as Request;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// A connection that should deliver frames and doesn't for this long is treated as lost.
+pub(super) const STALL: Duration = Duration::from_secs(5);
+/// Attempts to recover from a stall become rarer up to this, since the publisher may be at fault.
+const LONGEST_STALL: Duration = Duration::from_secs(60);
+
+/// A session that can't be resumed for this long is joined anew.
+const RESUME_FOR: Duration = Duration::from_secs(4);
+
+/// First and longest wait between joins. A room that was lost is waited for with short waits, so
+/// that its first seconds aren't missed.
+const REJOIN_FIRST: Duration = Duration::from_millis(250);
+const REJOIN_LONGEST: Duration = Duration::from_secs(2);
+
+/// When nothing else is due.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Where the connection stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Phase {
+    /// [`Output::Join`] is out.
+    Joining,
+    /// The next [`Output::Join`] is due then.
+    BeforeJoin(Instant),
+    /// Signalling is up.
+    Joined,
+    /// [`Output::Resume`] is out; media may go on meanwhile.
+    Resuming,
+    /// The next [`Output::Resume`] is due then.
+    BeforeResume(Instant),
+    /// [`Output::Ended`] is out.
+    Ended,
+}
+
+pub(super) fn rejoin_backoff() -> Backoff {
+    Backoff::new(REJOIN_FIRST, REJOIN_LONGEST)
+}
+
+impl Room {
+    pub(super) fn on_joined(
+        &mut self,
+        now: Instant,
+        response: &proto::JoinResponse,
+        locals: &[SocketAddr],
+    ) {
+        if self.phase != Phase::Joining {
+            return;
+        }
+        match Peer::new(now, locals) {
+            Ok(peer) => self.peer = Some(peer),
+            Err(error) => return self.end(EndReason::Connection(error.to_string())),
+        }
+        self.phase = Phase::Joined;
+        self.recovered(now);
+        self.ever_joined = true;
+        self.timeline.clear();
+        self.gates.clear();
+        self.sif_trailer.clone_from(&response.sif_trailer);
+        let own = response.participant.clone().unwrap_or_default();
+        let room = response.room.clone().unwrap_or_default();
+        self.event(RoomEvent::Joined(JoinedRoom {
+            name: room.name,
+            sid: room.sid,
+            identity: own.identity,
+        }));
+        self.waiting_since = now;
+        self.set_state(ConnectionState::Waiting);
+        self.tracks.reset(&own.sid, &response.other_participants);
+        // What was taken before and is still there has to be subscribed to again.
+        let kept = self.tracks.taken_sids();
+        self.select(now);
+        self.resubscribe(now, &kept);
+        self.drain_peer(now);
+    }
+
+    fn resubscribe(&mut self, now: Instant, kept: &[String]) {
+        let still_taken: Vec<String> = self
+            .tracks
+            .taken_sids()
+            .into_iter()
+            .filter(|sid| kept.contains(sid))
+            .collect();
+        for sid in &still_taken {
+            let gate = crate::keyframe::KeyframeGate::new(now);
+            self.gates.insert(sid.as_str().into(), gate);
+        }
+        if !still_taken.is_empty() {
+            self.subscribe(&still_taken, true);
+        }
+    }
+
+    pub(super) fn on_join_failed(&mut self, now: Instant, error: JoinError) {
+        if self.phase != Phase::Joining {
+            return;
+        }
+        match error {
+            JoinError::NotAuthorized(why) => self.end(EndReason::NotAuthorized(why)),
+            JoinError::NotFound(why) => self.end(EndReason::NotFound(why)),
+            JoinError::Unavailable(why) if !self.ever_joined => {
+                self.end(EndReason::Connection(why));
+            }
+            JoinError::Unavailable(why) => self.schedule_join(now, &why),
+        }
+    }
+
+    pub(super) fn on_resumed(&mut self, now: Instant) {
+        if self.phase != Phase::Resuming {
+            return;
+        }
+        let Some(peer) = &self.peer else {
+            return self.rejoin(now, "the session has no peer connection");
+        };
+        let (offer, answer) = peer.descriptions();
+        let subscription = proto::UpdateSubscription {
+            track_sids: self.tracks.taken_sids(),
+            subscribe: true,
+            participant_tracks: Vec::new(),
+        };
+        self.signal(Request::SyncState(proto::SyncState {
+            offer,
+            answer,
+            subscription: Some(subscription),
+            ..Default::default()
+        }));
+        self.outputs.push_back(Output::ConfirmResumed);
+        self.phase = Phase::Joined;
+        self.recovered(now);
+        self.set_state(if self.tracks.any_taken() {
+            ConnectionState::Live
+        } else {
+            ConnectionState::Waiting
+        });
+    }
+
+    pub(super) fn on_resume_failed(&mut self, now: Instant, error: ResumeError) {
+        if self.phase != Phase::Resuming {
+            return;
+        }
+        let lost_for = self
+            .lost_since
+            .map_or(Duration::ZERO, |since| now.duration_since(since));
+        match error {
+            ResumeError::Unavailable(why) if lost_for < RESUME_FOR => {
+                let at = now + self.backoff.next();
+                self.reconnecting(&why);
+                self.phase = Phase::BeforeResume(at);
+            }
+            ResumeError::Unavailable(why) | ResumeError::SessionLost(why) => {
+                self.rejoin(now, &why);
+            }
+        }
+    }
+
+    pub(super) fn on_signal_closed(&mut self, now: Instant, why: &str) {
+        if self.phase == Phase::Joined {
+            self.resume(now, why);
+        }
+    }
+
+    pub(super) fn on_leave(&mut self, now: Instant, leave: &proto::LeaveRequest) {
+        use proto::DisconnectReason as Reason;
+        let reason = leave.reason();
+        tracing::info!(?reason, action = ?leave.action(), "the server says leave");
+        match (leave.action(), reason) {
+            (Action::Resume, _) => self.resume(now, "the server asked for a resume"),
+            (Action::Reconnect, _) => self.rejoin(now, "the server asked for a new join"),
+            (Action::Disconnect, Reason::DuplicateIdentity) => {
+                self.end(EndReason::DuplicateIdentity);
+            }
+            (Action::Disconnect, Reason::RoomDeleted | Reason::RoomClosed) => {
+                self.end(EndReason::RoomDeleted);
+            }
+            (Action::Disconnect, Reason::ParticipantRemoved) => self.end(EndReason::Removed),
+            (Action::Disconnect, other) => {
+                self.rejoin(now, &format!("the server disconnected us ({other:?})"));
+            }
+        }
+    }
+
+    /// Makes the signalling connection anew and keeps the media path as it is.
+    pub(super) fn resume(&mut self, now: Instant, why: &str) {
+        if self.phase != Phase::Joined {
+            return;
+        }
+        self.lost_since.get_or_insert(now);
+        self.backoff.next();
+        self.reconnecting(why);
+        self.phase = Phase::Resuming;
+        self.outputs.push_back(Output::Resume);
+    }
+
+    /// Gives the session up and joins anew.
+    pub(super) fn rejoin(&mut self, now: Instant, why: &str) {
+        if matches!(self.phase, Phase::Ended | Phase::BeforeJoin(_)) {
+            return;
+        }
+        self.peer = None;
+        self.peer_deadline = None;
+        if !matches!(self.phase, Phase::Joining) {
+            // The first join after the loss waits for nothing.
+            self.backoff.reset();
+        }
+        self.schedule_join(now, why);
+    }
+
+    fn schedule_join(&mut self, now: Instant, why: &str) {
+        self.lost_since.get_or_insert(now);
+        let at = now + self.backoff.next();
+        self.reconnecting(why);
+        self.phase = Phase::BeforeJoin(at);
+    }
+
+    fn reconnecting(&mut self, why: &str) {
+        self.set_state(ConnectionState::Reconnecting);
+        self.event(RoomEvent::Reconnecting {
+            reason: why.to_owned(),
+            attempt: self.backoff.attempts(),
+        });
+    }
+
+    fn recovered(&mut self, now: Instant) {
+        self.lost_since = None;
+        self.backoff.reset();
+        self.last_media = now;
+    }
+
+    /// Does what is due at `now`.
+    pub(super) fn on_time(&mut self, now: Instant) {
+        if self.peer_deadline.is_some_and(|at| at <= now) {
+            self.advance_peer(now);
+        }
+        if self.tracks.deadline().is_some_and(|at| at <= now) && self.phase == Phase::Joined {
+            self.select(now);
+        }
+        match self.phase {
+            Phase::BeforeJoin(at) if at <= now => {
+                self.phase = Phase::Joining;
+                self.outputs.push_back(Output::Join);
+            }
+            Phase::BeforeResume(at) if at <= now => {
+                self.phase = Phase::Resuming;
+                self.outputs.push_back(Output::Resume);
+            }
+            _ => {}
+        }
+        if self.phase == Phase::Joined && self.stall_deadline().is_some_and(|at| at <= now) {
+            let first = self.stall_backoff == STALL;
+            self.stall_backoff = (self.stall_backoff * 2).min(LONGEST_STALL);
+            self.last_media = now;
+            if first {
+                self.resume(now, "no media arrives");
+            } else {
+                self.rejoin(now, "no media arrives, not after a resume either");
+            }
+        }
+        if self.phase != Phase::Ended {
+            self.end_if_out_of_patience(now);
+        }
+    }
+
+    fn end_if_out_of_patience(&mut self, now: Instant) {
+        if self.waiting_deadline().is_some_and(|at| at <= now) {
+            self.end(EndReason::NoPublisher);
+        } else if self.reconnect_deadline().is_some_and(|at| at <= now) {
+            self.end(EndReason::Connection(
+                "the connection was lost and could not be made again in time".into(),
+            ));
+        }
+    }
+
+    /// When to call [`Room::handle`] with a time-out at the latest.
+    pub(super) fn deadline(&self, now: Instant) -> Instant {
+        let phase = match self.phase {
+            Phase::BeforeJoin(at) | Phase::BeforeResume(at) => Some(at),
+            _ => None,
+        };
+        let joined = self.phase == Phase::Joined;
+        [
+            phase,
+            self.peer_deadline,
+            self.tracks.deadline().filter(|_| joined),
+            self.stall_deadline().filter(|_| joined),
+            self.waiting_deadline(),
+            self.reconnect_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(now + IDLE)
+    }
+
+    fn stall_deadline(&self) -> Option<Instant> {
+        self.tracks
+            .expects_media()
+            .then(|| self.last_media + self.stall_backoff)
+    }
+
+    fn waiting_deadline(&self) -> Option<Instant> {
+        let waiting = self.phase == Phase::Joined && !self.tracks.any_taken();
+        Some(self.waiting_since + self.config.waiting_timeout?).filter(|_| waiting)
+    }
+
+    fn reconnect_deadline(&self) -> Option<Instant> {
+        Some(self.lost_since? + self.config.reconnect_timeout?)
+    }
+}

@@ -1,0 +1,156 @@
+//! The media path: packets to frames.
+
+use super::{Output, Room, connection};
+use crate::event::{Codec, ConnectionState, Frame, Kind, RoomEvent};
+use crate::peer::PeerOutput;
+use crate::timeline::{Sample, SenderReport};
+use std::net::SocketAddr;
+use std::time::Instant;
+use str0m::media::MediaData;
+
+impl Room {
+    pub(super) fn on_packet(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+        data: &[u8],
+    ) {
+        let Some(peer) = &mut self.peer else { return };
+        match peer.receive(now, source, destination, data) {
+            Ok(()) => self.drain_peer(now),
+            Err(error) => self.rejoin(now, &error.to_string()),
+        }
+    }
+
+    pub(super) fn advance_peer(&mut self, now: Instant) {
+        let Some(peer) = &mut self.peer else { return };
+        match peer.advance(now) {
+            Ok(()) => self.drain_peer(now),
+            Err(error) => self.rejoin(now, &error.to_string()),
+        }
+    }
+
+    /// Takes everything the peer has until it waits, as it must be after each change.
+    pub(super) fn drain_peer(&mut self, now: Instant) {
+        while let Some(peer) = &mut self.peer {
+            match peer.poll() {
+                Ok(PeerOutput::Wait(at)) => {
+                    self.peer_deadline = Some(at);
+                    return;
+                }
+                Ok(PeerOutput::Transmit {
+                    source,
+                    destination,
+                    data,
+                }) => self.outputs.push_back(Output::Transmit {
+                    source,
+                    destination,
+                    data,
+                }),
+                Ok(PeerOutput::Media(media)) => self.on_media(now, *media),
+                Ok(PeerOutput::Connected) => tracing::debug!("media connection is up"),
+                Ok(PeerOutput::Disconnected) => self.resume(now, "the media connection was lost"),
+                Err(error) => return self.rejoin(now, &error.to_string()),
+            }
+        }
+    }
+
+    fn on_media(&mut self, now: Instant, media: MediaData) {
+        let Some(sid) = self
+            .peer
+            .as_ref()
+            .and_then(|peer| peer.track(media.mid))
+            .cloned()
+        else {
+            return;
+        };
+        // A track that isn't taken (any more) still delivers what was on its way, and the
+        // server's freeze frames after an unpublish.
+        let Some(track) = self.tracks.taken(&sid) else {
+            return;
+        };
+        let Some(codec) = codec(media.params.spec().codec) else {
+            return;
+        };
+        if !self.sif_trailer.is_empty() && media.data.ends_with(&self.sif_trailer) {
+            return;
+        }
+        let publisher = track.identity.clone();
+        let Some(gate) = self.gates.get_mut(&sid) else {
+            return;
+        };
+        let audio = codec.kind() == Kind::Audio;
+        let key = audio || media.is_keyframe();
+        let verdict = gate.judge(now, key, media.contiguous);
+        self.last_media = now;
+        self.stall_backoff = connection::STALL;
+        let time = self.timeline.map(&publisher, &sid, &sample(&media));
+        if verdict.request {
+            self.request_keyframe(now, &sid);
+        }
+        if !verdict.pass {
+            return;
+        }
+        if self.state == ConnectionState::Waiting {
+            self.set_state(ConnectionState::Live);
+        }
+        self.event(RoomEvent::Frame(Frame {
+            track: sid,
+            codec,
+            arrival: media.network_time,
+            data: media.data,
+            time,
+            key,
+            discontinuity: verdict.discontinuity || !media.contiguous,
+        }));
+    }
+
+    pub(super) fn on_keyframe_wanted(&mut self, now: Instant) {
+        let wanted: Vec<_> = self
+            .gates
+            .iter_mut()
+            .filter(|(sid, _)| {
+                self.tracks
+                    .taken(sid)
+                    .is_some_and(|track| track.kind == Kind::Video)
+            })
+            .filter_map(|(sid, gate)| gate.application_request(now).then(|| sid.clone()))
+            .collect();
+        for sid in wanted {
+            self.request_keyframe(now, &sid);
+        }
+        self.drain_peer(now);
+    }
+
+    fn request_keyframe(&mut self, now: Instant, sid: &str) {
+        let Some(peer) = &mut self.peer else { return };
+        if let Err(error) = peer.request_keyframe(sid) {
+            self.rejoin(now, &error.to_string());
+        }
+    }
+}
+
+fn codec(codec: str0m::format::Codec) -> Option<Codec> {
+    use str0m::format::Codec as Engine;
+    Some(match codec {
+        Engine::H264 => Codec::H264,
+        Engine::Vp8 => Codec::Vp8,
+        Engine::Vp9 => Codec::Vp9,
+        Engine::Av1 => Codec::Av1,
+        Engine::Opus => Codec::Opus,
+        _ => return None,
+    })
+}
+
+fn sample(media: &MediaData) -> Sample {
+    Sample {
+        rtp: media.time.numer(),
+        clock_rate: media.time.denom(),
+        arrival: media.network_time,
+        report: media.last_sender_info.map(|info| SenderReport {
+            ntp: info.ntp_time,
+            rtp: info.rtp_time.numer() as u32,
+        }),
+    }
+}

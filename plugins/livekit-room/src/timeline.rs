@@ -1,0 +1,391 @@
+//! From RTP time to the time a frame is to be shown; pure.
+//!
+//! Each track counts time on a clock of its own, from a random start. Two facts tie it to ours:
+//!
+//! - **Arrival.** No packet comes before it was sent, so the smallest difference seen between
+//!   arrival and RTP time (the *floor*, over a sliding window) is the offset of the two clocks plus
+//!   the shortest way through the network. That removes the network's jitter from the time stamps.
+//! - **Sender reports** (RFC 3550, 6.4.1) name RTP time and the publisher's wall clock of one
+//!   instant. Once two tracks of a publisher have them, the tracks can be compared: the one whose
+//!   way is shorter is delayed until both are together again. Delayed, not advanced: a frame that
+//!   is to be shown before it came would be late everywhere downstream.
+//!
+//! Every correction is slewed, so that no step is seen or heard; only a jump of the RTP clock
+//! itself makes a step.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Half of the window in which the floor is sought. Long enough to see a packet that wasn't
+/// delayed, short enough to follow two quartz clocks that drift apart by 100 ppm.
+const FLOOR_WINDOW: i64 = 2_000_000_000;
+
+/// How fast a correction moves, as a part of the time that passes: 25 ms a second. 150 ms of
+/// difference between audio and video are gone after 6 s, and no decoder or mixer notices.
+const SLEW: f64 = 0.025;
+
+/// Packets that come this much earlier than the floor allows mean that RTP time jumped ahead.
+const JUMP_AHEAD: i64 = 1_000_000_000;
+
+/// Packets this late mean that RTP time jumped back. Longer than any stall that a connection
+/// survives, since late packets of a stall must keep their own time.
+const JUMP_BACK: i64 = 30_000_000_000;
+
+/// Two tracks of one publisher that are further apart than this don't have comparable reports.
+const MAX_SYNC_DELAY: i64 = 2_000_000_000;
+
+/// What an RTCP sender report says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderReport {
+    /// The publisher's wall clock.
+    pub ntp: SystemTime,
+    /// RTP time of the same instant (32 bits, wraps).
+    pub rtp: u32,
+}
+
+/// One frame's times.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// RTP time, extended so that it doesn't wrap.
+    pub rtp: u64,
+    /// Ticks of RTP time a second; not 0.
+    pub clock_rate: u32,
+    /// When its first packet came.
+    pub arrival: Instant,
+    /// The newest sender report of the track.
+    pub report: Option<SenderReport>,
+}
+
+/// The common time line of all tracks of a room.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    epoch: Option<Instant>,
+    tracks: HashMap<Arc<str>, TrackClock>,
+}
+
+impl Timeline {
+    /// When the frame is to be shown, on the clock of [`Sample::arrival`]. Grows strictly within
+    /// a track.
+    ///
+    /// `publisher` names the clock of the sender reports: only tracks of one publisher are
+    /// brought together.
+    pub fn map(&mut self, publisher: &Arc<str>, track: &Arc<str>, sample: &Sample) -> Instant {
+        let epoch = *self.epoch.get_or_insert(sample.arrival);
+        let arrival = nanos_between(epoch, sample.arrival);
+        let clock = self
+            .tracks
+            .entry(track.clone())
+            .or_insert_with(|| TrackClock::new(publisher.clone(), sample, arrival));
+        let media = clock.observe(sample, arrival);
+        let sync_delay = self.sync_delay(track);
+        match self.tracks.get_mut(track) {
+            Some(clock) => instant_at(epoch, clock.show(media, arrival, sync_delay)),
+            None => sample.arrival,
+        }
+    }
+
+    /// Forgets a track that delivers no more frames.
+    pub fn remove(&mut self, track: &str) {
+        self.tracks.remove(track);
+    }
+
+    /// Forgets all tracks (their RTP clocks start anew with a new connection).
+    pub fn clear(&mut self) {
+        self.tracks.clear();
+    }
+
+    /// How long the track waits for the slowest other track of its publisher.
+    fn sync_delay(&self, track: &Arc<str>) -> i64 {
+        let Some(clock) = self.tracks.get(track) else {
+            return 0;
+        };
+        let Some(own) = clock.transit() else {
+            return 0;
+        };
+        let slowest = self
+            .tracks
+            .values()
+            .filter(|other| other.publisher == clock.publisher)
+            .filter_map(TrackClock::transit)
+            .filter(|other| other.saturating_sub(own) <= MAX_SYNC_DELAY)
+            .fold(own, i64::max);
+        slowest - own
+    }
+}
+
+/// One track's RTP clock against ours. Nanoseconds since the time line's epoch throughout.
+#[derive(Debug)]
+struct TrackClock {
+    publisher: Arc<str>,
+    /// RTP time that counts as media time 0.
+    origin: u64,
+    clock_rate: u32,
+    /// Smallest arrival − media time seen in the current and in the previous window.
+    floor: i64,
+    previous_floor: i64,
+    window_start: i64,
+    /// Publisher's wall clock − media time, from sender reports.
+    wall_offset: Option<f64>,
+    last_report: Option<SenderReport>,
+    /// What is added to media time at present, on its way to what it should be.
+    offset: f64,
+    last_arrival: i64,
+    last_shown: i64,
+}
+
+impl TrackClock {
+    fn new(publisher: Arc<str>, sample: &Sample, arrival: i64) -> Self {
+        Self {
+            publisher,
+            origin: sample.rtp,
+            clock_rate: sample.clock_rate.max(1),
+            floor: arrival,
+            previous_floor: arrival,
+            window_start: arrival,
+            wall_offset: None,
+            last_report: None,
+            offset: arrival as f64,
+            last_arrival: arrival,
+            last_shown: i64::MIN,
+        }
+    }
+
+    /// Takes in a frame's times; returns its media time.
+    fn observe(&mut self, sample: &Sample, arrival: i64) -> i64 {
+        let mut media = self.media_time(sample.rtp);
+        let transit = arrival - media;
+        let floor = self.floor.min(self.previous_floor);
+        if transit < floor - JUMP_AHEAD || transit > floor + JUMP_BACK {
+            *self = Self {
+                last_shown: self.last_shown,
+                ..Self::new(self.publisher.clone(), sample, arrival)
+            };
+            media = 0;
+        }
+        self.update_floor(arrival - media, arrival);
+        self.update_report(sample);
+        media
+    }
+
+    fn media_time(&self, rtp: u64) -> i64 {
+        let ticks = i128::from(rtp) - i128::from(self.origin);
+        (ticks * 1_000_000_000 / i128::from(self.clock_rate)) as i64
+    }
+
+    fn update_floor(&mut self, transit: i64, arrival: i64) {
+        if arrival - self.window_start >= FLOOR_WINDOW {
+            self.previous_floor = self.floor;
+            self.floor = transit;
+            self.window_start = arrival;
+        } else {
+            self.floor = self.floor.min(transit);
+        }
+    }
+
+    fn update_report(&mut self, sample: &Sample) {
+        let Some(report) = sample.report else { return };
+        if self.last_report == Some(report) {
+            return;
+        }
+        self.last_report = Some(report);
+        let Ok(wall) = report.ntp.duration_since(UNIX_EPOCH) else {
+            return;
+        };
+        // The report's RTP time has 32 bits and the sample's is extended by its own count of
+        // wraps, so only the 32-bit difference means something.
+        let ticks = (report.rtp).wrapping_sub(sample.rtp as u32) as i32;
+        let media = self.media_time(sample.rtp)
+            + i64::from(ticks) * 1_000_000_000 / i64::from(self.clock_rate);
+        let measured = wall.as_nanos() as f64 - media as f64;
+        // A report's own error is a few milliseconds (the server rewrites it): average.
+        self.wall_offset = Some(match self.wall_offset {
+            Some(known) if (measured - known).abs() < MAX_SYNC_DELAY as f64 => {
+                known + (measured - known) / 4.0
+            }
+            _ => measured,
+        });
+    }
+
+    /// Shortest way from the publisher's wall clock to us; comparable within one publisher only.
+    fn transit(&self) -> Option<i64> {
+        let floor = self.floor.min(self.previous_floor);
+        self.wall_offset.map(|wall| floor - wall as i64)
+    }
+
+    fn show(&mut self, media: i64, arrival: i64, sync_delay: i64) -> i64 {
+        let target = (self.floor.min(self.previous_floor) + sync_delay) as f64;
+        let elapsed = (arrival - self.last_arrival).max(0);
+        self.last_arrival = self.last_arrival.max(arrival);
+        let step = elapsed as f64 * SLEW;
+        self.offset += (target - self.offset).clamp(-step, step);
+        let shown = (media + self.offset as i64).max(self.last_shown.saturating_add(1));
+        self.last_shown = shown;
+        shown
+    }
+}
+
+fn nanos_between(from: Instant, to: Instant) -> i64 {
+    match to.checked_duration_since(from) {
+        Some(after) => after.as_nanos() as i64,
+        None => -(from.duration_since(to).as_nanos() as i64),
+    }
+}
+
+fn instant_at(epoch: Instant, nanos: i64) -> Instant {
+    let distance = Duration::from_nanos(nanos.unsigned_abs());
+    if nanos >= 0 {
+        epoch + distance
+    } else {
+        epoch.checked_sub(distance).unwrap_or(epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    /// A track whose publisher captures a frame every `interval_ms`.
+    struct Publisher {
+        timeline: Timeline,
+        epoch: Instant,
+    }
+
+    impl Publisher {
+        fn new() -> Self {
+            Self {
+                timeline: Timeline::default(),
+                epoch: Instant::now(),
+            }
+        }
+
+        /// A frame captured at `captured_ms`, `way_ms` on its way; what it is mapped to, in ms.
+        fn frame(
+            &mut self,
+            track: &str,
+            rate: u32,
+            captured_ms: i64,
+            way_ms: i64,
+            report: bool,
+        ) -> f64 {
+            let base = if rate == 48_000 { 4_294_900_000u64 } else { 77 };
+            let rtp = base + (captured_ms * i64::from(rate) / 1000) as u64;
+            let sample = Sample {
+                rtp,
+                clock_rate: rate,
+                arrival: instant_at(self.epoch, (captured_ms + way_ms) * MS),
+                report: report.then(|| SenderReport {
+                    ntp: UNIX_EPOCH + Duration::from_millis(1_000_000 + captured_ms as u64),
+                    rtp: rtp as u32,
+                }),
+            };
+            let shown = self
+                .timeline
+                .map(&"publisher".into(), &track.into(), &sample);
+            nanos_between(self.epoch, shown) as f64 / MS as f64
+        }
+    }
+
+    #[test]
+    fn jitter_is_taken_out() {
+        let mut publisher = Publisher::new();
+        let mut last = None;
+        for n in 0..300i64 {
+            let jitter = [0, 13, 4, 22, 9][(n % 5) as usize];
+            let shown = publisher.frame("video", 90_000, n * 40, 30 + jitter, false);
+            if let Some(last) = last
+                && n > 100
+            {
+                let interval: f64 = shown - last;
+                assert!((interval - 40.0).abs() < 1.1, "{interval}");
+            }
+            last = Some(shown);
+        }
+    }
+
+    #[test]
+    fn delayed_audio_brings_video_back_to_it_once_reports_came() {
+        let mut publisher = Publisher::new();
+        let mut apart = f64::MAX;
+        for n in 0..1000i64 {
+            let report = n > 200;
+            let video = publisher.frame("video", 90_000, n * 20, 20, report);
+            let audio = publisher.frame("audio", 48_000, n * 20, 170, report);
+            apart = audio - video;
+            if n == 199 {
+                assert!((apart - 150.0).abs() < 1.0, "{apart}");
+            }
+        }
+        assert!(apart.abs() < 1.0, "{apart}");
+    }
+
+    #[test]
+    fn another_publishers_reports_do_not_move_a_track() {
+        let mut timeline = Timeline::default();
+        let epoch = Instant::now();
+        for n in 0..500u64 {
+            let sample = |way: u64| Sample {
+                rtp: n * 960,
+                clock_rate: 48_000,
+                arrival: epoch + Duration::from_millis(n * 20 + way),
+                report: Some(SenderReport {
+                    ntp: UNIX_EPOCH + Duration::from_millis(n * 20),
+                    rtp: (n * 960) as u32,
+                }),
+            };
+            let near = sample(10);
+            let shown = timeline.map(&"near".into(), &"a".into(), &near);
+            timeline.map(&"far".into(), &"b".into(), &sample(400));
+            assert!(nanos_between(near.arrival, shown).abs() < MS);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_drifts_is_followed() {
+        let mut publisher = Publisher::new();
+        // 500 ppm: ten minutes make 300 ms.
+        let mut late = 0.0;
+        for n in 0..30_000i64 {
+            let way = 30 + n * 20 / 2000;
+            let captured = n * 20;
+            late = (captured + way) as f64 - publisher.frame("audio", 48_000, captured, way, false);
+        }
+        assert!((0.0..6.0).contains(&late), "{late}");
+    }
+
+    #[test]
+    fn late_packets_of_a_stall_keep_their_own_time() {
+        let mut publisher = Publisher::new();
+        for n in 0..100i64 {
+            publisher.frame("video", 90_000, n * 33, 20, false);
+        }
+        let shown = publisher.frame("video", 90_000, 100 * 33, 3000, false);
+        assert!((shown - 3320.0).abs() < 80.0, "{shown}");
+        let after = publisher.frame("video", 90_000, 200 * 33, 20, false);
+        assert!((after - 6620.0).abs() < 80.0, "{after}");
+    }
+
+    #[test]
+    fn a_jump_of_the_rtp_clock_starts_anew_at_arrival() {
+        let mut publisher = Publisher::new();
+        publisher.frame("video", 90_000, 0, 20, false);
+        for (captured, way) in [(3_600_000, -3_598_000), (5000, 20)] {
+            let shown = publisher.frame("video", 90_000, captured, way, false);
+            let arrival = (captured + way) as f64;
+            assert!((shown - arrival).abs() < 1.0, "{shown} {arrival}");
+        }
+    }
+
+    #[test]
+    fn time_never_runs_backwards_within_a_track() {
+        let mut publisher = Publisher::new();
+        let mut last = f64::MIN;
+        for captured in [0, 40, 20, 80, 80, 60, 120] {
+            let shown = publisher.frame("video", 90_000, captured, 20, false);
+            assert!(shown > last);
+            last = shown;
+        }
+    }
+}
