@@ -1,1 +1,46 @@
-//! JPEG and PCM to many WebSocket viewers: both viewer protocols, newest frame wins, shared bytes.
+//! JPEG and PCM to many WebSocket viewers: newest frame wins, bytes are shared.
+//!
+//! A [`Hub`] takes frames and sound in from one side ([`Hub::publish_video`],
+//! [`Hub::publish_audio`]; neither ever waits) and any number of viewers on the other. For each
+//! viewer the caller answers the HTTP upgrade with [`accept`] and hands the upgraded connection to
+//! [`serve_viewer`], which runs until the viewer leaves, is dropped for standing still, or the hub
+//! is closed.
+//!
+//! Three protocols show the same frames ([`Protocol`]): the two of the HTTP API, and one of our
+//! own between a worker and the server ([`relay`]). A frame's message is built once for each
+//! protocol, as the bytes that go over the wire, and only if somebody speaks that protocol. What a
+//! slow viewer misses it skips; nothing queues for it.
+//!
+//! ```no_run
+//! # async fn example(io: tokio::io::DuplexStream, jpeg: bytes::Bytes) {
+//! use viewer_socket::{Hub, HubOptions, Protocol, VideoFrame, ViewerOptions, serve_viewer};
+//!
+//! let hub = Hub::new(HubOptions { name: Some("demo".into()), ..HubOptions::default() });
+//! hub.publish_video(VideoFrame { jpeg, width: 1280, height: 720, ..VideoFrame::default() });
+//! let options = ViewerOptions::from_query(Some("max_fps=10")).unwrap_or_default();
+//! let end = serve_viewer(io, &hub, Protocol::Json, &options, std::future::pending()).await;
+//! println!("{} frames sent, {:?}", end.frames_sent, end.reason);
+//! # }
+//! ```
+
+mod connection;
+mod hub;
+mod inbound;
+mod message;
+mod origin;
+mod pcm;
+pub mod relay;
+mod upgrade;
+mod viewer;
+
+pub use hub::{Hub, HubOptions, HubStats};
+pub use message::{
+    AudioChunk, CloseReason, MalformedRelay, Protocol, RelayMessage, State, Status, VideoFrame,
+    decode_relay,
+};
+pub use origin::{InvalidOrigin, OriginPolicy};
+pub use pcm::AudioFormat;
+pub use upgrade::{UpgradeError, accept};
+pub use viewer::{
+    AudioChoice, EndReason, QueryError, ViewerEnd, ViewerOptions, close_with, serve_viewer,
+};

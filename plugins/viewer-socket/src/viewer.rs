@@ -1,0 +1,465 @@
+//! One viewer: takes from the hub what it has time for, until one side has had enough.
+
+use crate::{
+    AudioFormat, CloseReason, Hub, Protocol,
+    connection::{CloseFrame, Connection, Event},
+    hub::{Control, Place, Ring},
+    message::{AudioMessage, VideoMessage},
+};
+use bytes::Bytes;
+use std::{sync::atomic::Ordering, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+use url::form_urlencoded;
+
+/// How long a viewer may take to answer a close.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// Unanswered pings after which a viewer is gone.
+const MAX_UNANSWERED: u32 = 2;
+/// Chunks of sound in a row before a picture has its turn.
+const AUDIO_BURST: u32 = 8;
+const MAX_FPS: f64 = 240.0;
+
+/// The sound a viewer wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudioChoice {
+    /// None.
+    Off,
+    /// In this format, one of [`AudioFormat::OFFERED`].
+    On(AudioFormat),
+}
+
+/// What a viewer asked for, and how patient we are with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewerOptions {
+    /// At most so many pictures a second (none: all of them).
+    pub max_fps: Option<f64>,
+    /// Pictures of at most so many pixels' width: 320 or 640. Read and checked; as yet every
+    /// viewer gets the pictures as they were published.
+    pub max_width: Option<u32>,
+    /// Which sound. [`Protocol::Relay`] gets it as it was published, unless it is off.
+    pub audio: AudioChoice,
+    /// A viewer whose connection takes no byte for so long is dropped. The default is 10 s.
+    pub stall_timeout: Duration,
+    /// A ping is sent so often; two without an answer end the connection. The default is 20 s.
+    pub ping_interval: Duration,
+}
+
+impl Default for ViewerOptions {
+    fn default() -> Self {
+        Self {
+            max_fps: None,
+            max_width: None,
+            audio: AudioChoice::On(AudioFormat::OFFERED[0]),
+            stall_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(20),
+        }
+    }
+}
+
+/// A parameter of a viewer's address that can't be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{parameter} must be {expected}")]
+pub struct QueryError {
+    /// Its name.
+    pub parameter: &'static str,
+    /// What it may be.
+    pub expected: &'static str,
+}
+
+impl ViewerOptions {
+    /// Reads `max_fps`, `max_width`, `audio` and `channels`; other parameters are not ours.
+    ///
+    /// # Errors
+    /// When one of the four has a value that isn't offered.
+    pub fn from_query(query: Option<&str>) -> Result<Self, QueryError> {
+        let mut options = Self::default();
+        let mut format = AudioFormat::OFFERED[0];
+        let mut off = false;
+        for (name, value) in form_urlencoded::parse(query.unwrap_or("").as_bytes()) {
+            let wrong = |parameter, expected| QueryError {
+                parameter,
+                expected,
+            };
+            match (&*name, &*value) {
+                ("max_fps", value) => {
+                    let fps = value.parse().ok();
+                    let fps = fps.filter(|fps: &f64| *fps > 0.0 && *fps <= MAX_FPS);
+                    options.max_fps =
+                        Some(fps.ok_or(wrong("max_fps", "a number above 0, up to 240"))?);
+                }
+                ("max_width", "320") => options.max_width = Some(320),
+                ("max_width", "640") => options.max_width = Some(640),
+                ("max_width", _) => return Err(wrong("max_width", "320 or 640")),
+                ("audio", "off") => off = true,
+                ("audio", "44100") => (off, format.sample_rate) = (false, 44_100),
+                ("audio", "48000") => (off, format.sample_rate) = (false, 48_000),
+                ("audio", _) => return Err(wrong("audio", "off, 44100 or 48000")),
+                ("channels", "1") => format.channels = 1,
+                ("channels", "2") => format.channels = 2,
+                ("channels", _) => return Err(wrong("channels", "1 or 2")),
+                _ => {}
+            }
+        }
+        options.audio = match off {
+            true => AudioChoice::Off,
+            false => AudioChoice::On(format),
+        };
+        Ok(options)
+    }
+}
+
+/// Why a viewer is no longer served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// It closed, with this code if it gave one.
+    Left(Option<u16>),
+    /// Its connection ended without a word.
+    Gone,
+    /// The hub was closed.
+    Closed(CloseReason),
+    /// The caller's shutdown future was ready (1001).
+    ShuttingDown,
+    /// Its connection took nothing for [`ViewerOptions::stall_timeout`].
+    Stalled,
+    /// It answered no ping.
+    NoPong,
+    /// It sent what no viewer may; the close code.
+    Violation(u16),
+    /// All of [`crate::HubOptions::max_viewers`] were there already (1013).
+    Full,
+}
+
+/// What became of a viewer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewerEnd {
+    /// Why it ended.
+    pub reason: EndReason,
+    /// Pictures sent.
+    pub frames_sent: u64,
+    /// Pictures passed over after the first one.
+    pub frames_skipped: u64,
+    /// Bytes written.
+    pub bytes: u64,
+}
+
+/// Shows a hub's frames on an upgraded connection until one side ends it; then the connection is
+/// closed. `shutdown` ends it with 1001.
+///
+/// Everything it may wait for has a limit, so it returns soon after `shutdown` is ready, whatever
+/// the viewer does. Dropping the future drops the connection without a close frame.
+pub async fn serve_viewer<IO>(
+    io: IO,
+    hub: &Hub,
+    protocol: Protocol,
+    options: &ViewerOptions,
+    shutdown: impl Future<Output = ()> + Send,
+) -> ViewerEnd
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut connection = Connection::new(io);
+    let Some(place) = hub.join() else {
+        let close = CloseFrame::Code(1013, "too many viewers, try again later");
+        connection.close(close, true, CLOSE_LIMIT).await;
+        return ViewerEnd {
+            reason: EndReason::Full,
+            frames_sent: 0,
+            frames_skipped: 0,
+            bytes: 0,
+        };
+    };
+    let mut viewer = Viewer::new(hub, protocol, options, place);
+    let reason = viewer.watch(&mut connection, shutdown).await;
+    let end = viewer.end(reason, &connection);
+    // The place is free before the farewell: who says goodbye watches no more.
+    drop(viewer);
+    match &end.reason {
+        EndReason::Gone | EndReason::Stalled | EndReason::NoPong => {}
+        EndReason::Left(None) => {
+            connection
+                .close(CloseFrame::Empty, false, CLOSE_LIMIT)
+                .await
+        }
+        EndReason::Left(Some(code)) => {
+            let close = CloseFrame::Code(*code, "");
+            connection.close(close, false, CLOSE_LIMIT).await;
+        }
+        EndReason::Closed(reason) => {
+            let close = CloseFrame::Code(reason.code, &reason.reason);
+            connection.close(close, true, CLOSE_LIMIT).await;
+        }
+        EndReason::ShuttingDown => {
+            let reason = CloseReason::going_away();
+            let close = CloseFrame::Code(reason.code, &reason.reason);
+            connection.close(close, true, CLOSE_LIMIT).await;
+        }
+        EndReason::Violation(code) => {
+            let reason = match code {
+                1009 => "message is longer than 4 KiB",
+                _ => "not the WebSocket protocol",
+            };
+            let close = CloseFrame::Code(*code, reason);
+            connection.close(close, true, CLOSE_LIMIT).await;
+        }
+        EndReason::Full => {}
+    }
+    end
+}
+
+/// Closes an upgraded connection at once with a code and a reason: a browser can't see an HTTP
+/// status here, so "no such session" is 4404.
+pub async fn close_with<IO>(io: IO, code: u16, reason: &str)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let close = CloseFrame::Code(code, reason);
+    Connection::new(io).close(close, true, CLOSE_LIMIT).await;
+}
+
+/// A place in the hub, and how far this viewer has come in it.
+struct Viewer<'a> {
+    hub: &'a Hub,
+    protocol: Protocol,
+    options: &'a ViewerOptions,
+    video: watch::Receiver<Ring<VideoMessage>>,
+    audio: Option<watch::Receiver<Ring<AudioMessage>>>,
+    control: watch::Receiver<Control>,
+    video_cursor: u64,
+    audio_cursor: u64,
+    status_number: u64,
+    audio_in_a_row: u32,
+    /// The message on its way is a picture.
+    sending_video: bool,
+    /// The last picture met a full socket: the next is the newest.
+    slow: bool,
+    /// No picture before this, where there is a limit to their rate.
+    video_due: Option<Instant>,
+    unanswered: u32,
+    next_ping: Instant,
+    frames_sent: u64,
+    frames_skipped: u64,
+    _place: Place,
+}
+
+impl<'a> Viewer<'a> {
+    fn new(hub: &'a Hub, protocol: Protocol, options: &'a ViewerOptions, place: Place) -> Self {
+        let audio = match (options.audio, protocol) {
+            (AudioChoice::Off, _) => None,
+            (AudioChoice::On(_), Protocol::Relay) => Some(hub.audio(None)),
+            (AudioChoice::On(format), _) => Some(hub.audio(Some(format))),
+        };
+        let video = hub.video();
+        let video_cursor = video.borrow().newest();
+        let audio_cursor = audio.as_ref().map_or(0, |audio| audio.borrow().end());
+        let now = Instant::now();
+        Self {
+            hub,
+            protocol,
+            options,
+            video_cursor,
+            audio_cursor,
+            video,
+            audio,
+            control: hub.control(),
+            status_number: 0,
+            audio_in_a_row: 0,
+            sending_video: false,
+            slow: false,
+            video_due: options.max_fps.map(|_| now),
+            unanswered: 0,
+            next_ping: now + options.ping_interval,
+            frames_sent: 0,
+            frames_skipped: 0,
+            _place: place,
+        }
+    }
+
+    async fn watch<IO>(
+        &mut self,
+        connection: &mut Connection<IO>,
+        shutdown: impl Future<Output = ()>,
+    ) -> EndReason
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        tokio::pin!(shutdown);
+        let granularity = self.options.stall_timeout.min(self.options.ping_interval) / 4;
+        let granularity = granularity.clamp(Duration::from_millis(10), Duration::from_secs(1));
+        let mut tick = interval(granularity);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if connection.is_idle() {
+                match self.next_message() {
+                    Next::Message(wire) => connection.send(wire),
+                    Next::End(reason) => return EndReason::Closed(reason),
+                    Next::Nothing => {}
+                }
+            }
+            let idle = connection.is_idle();
+            let due = self.video_due.filter(|due| *due > Instant::now());
+            let audio = self.audio.as_mut();
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return EndReason::ShuttingDown,
+                event = connection.next() => {
+                    if let Some(reason) = self.happened(event, connection) {
+                        return reason;
+                    }
+                }
+                // The hub lives as long as this borrows it: none of these can fail.
+                _ = self.control.changed(), if idle => {}
+                _ = changed(audio), if idle => {}
+                _ = self.video.changed(), if idle && due.is_none() => {}
+                () = until(due), if idle && due.is_some() => {}
+                now = tick.tick() => {
+                    if let Some(reason) = self.check(connection, now) {
+                        return reason;
+                    }
+                }
+            }
+        }
+    }
+
+    fn happened<IO>(&mut self, event: Event, connection: &Connection<IO>) -> Option<EndReason>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        match event {
+            Event::Sent => {
+                if std::mem::take(&mut self.sending_video) {
+                    self.slow = connection.was_blocked();
+                    self.frames_sent += 1;
+                    let counters = self.hub.counters();
+                    counters.frames_sent.fetch_add(1, Ordering::Relaxed);
+                }
+                None
+            }
+            Event::Pong => {
+                self.unanswered = 0;
+                None
+            }
+            Event::Close(code) => Some(EndReason::Left(code)),
+            Event::Violation(code, _) => Some(EndReason::Violation(code)),
+            Event::Gone => Some(EndReason::Gone),
+        }
+    }
+
+    /// What has to be looked at every now and then.
+    fn check<IO>(&mut self, connection: &mut Connection<IO>, now: Instant) -> Option<EndReason>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        if connection.stalled_for(now) >= self.options.stall_timeout {
+            return Some(EndReason::Stalled);
+        }
+        if now >= self.next_ping {
+            if self.unanswered >= MAX_UNANSWERED {
+                return Some(EndReason::NoPong);
+            }
+            self.unanswered += 1;
+            self.next_ping = now + self.options.ping_interval;
+            connection.ping();
+        }
+        None
+    }
+
+    /// What this viewer shall get next: status, then sound, then the picture.
+    fn next_message(&mut self) -> Next {
+        let name = self.hub.name();
+        let control = self.control.borrow_and_update();
+        if control.status_number > self.status_number {
+            self.status_number = control.status_number;
+            if let Some(wire) = control.status(self.protocol, name) {
+                return Next::Message(wire);
+            }
+        }
+        if let Some(reason) = &control.closed {
+            return Next::End(reason.clone());
+        }
+        drop(control);
+        if self.audio_in_a_row < AUDIO_BURST
+            && let Some(wire) = self.next_audio()
+        {
+            self.audio_in_a_row += 1;
+            return Next::Message(wire);
+        }
+        self.audio_in_a_row = 0;
+        match self.next_video().or_else(|| self.next_audio()) {
+            Some(wire) => Next::Message(wire),
+            None => Next::Nothing,
+        }
+    }
+
+    fn next_audio(&mut self) -> Option<Bytes> {
+        let taken = self
+            .audio
+            .as_mut()?
+            .borrow_and_update()
+            .take(&mut self.audio_cursor, false);
+        let (message, lagged) = taken?;
+        let counters = self.hub.counters();
+        counters.audio_lagged.fetch_add(lagged, Ordering::Relaxed);
+        Some(message.wire(self.protocol, self.hub.name()))
+    }
+
+    fn next_video(&mut self) -> Option<Bytes> {
+        let now = Instant::now();
+        if self.video_due.is_some_and(|due| due > now) {
+            return None;
+        }
+        let skip = self.slow || self.video_due.is_some();
+        let taken = self
+            .video
+            .borrow_and_update()
+            .take(&mut self.video_cursor, skip);
+        let (message, skipped) = taken?;
+        if let (Some(fps), Some(due)) = (self.options.max_fps, self.video_due) {
+            let step = Duration::from_secs_f64(1.0 / fps);
+            // On the beat, unless that is long past.
+            self.video_due = Some((due + step).max(now));
+        }
+        self.frames_skipped += skipped;
+        let counters = self.hub.counters();
+        counters
+            .frames_skipped
+            .fetch_add(skipped, Ordering::Relaxed);
+        self.sending_video = true;
+        Some(message.wire(self.protocol, self.hub.name()))
+    }
+
+    fn end<IO>(&self, reason: EndReason, connection: &Connection<IO>) -> ViewerEnd
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        ViewerEnd {
+            reason,
+            frames_sent: self.frames_sent,
+            frames_skipped: self.frames_skipped,
+            bytes: connection.bytes(),
+        }
+    }
+}
+
+enum Next {
+    Message(Bytes),
+    End(CloseReason),
+    Nothing,
+}
+
+async fn changed<T>(receiver: Option<&mut watch::Receiver<T>>) {
+    match receiver {
+        Some(receiver) => _ = receiver.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
