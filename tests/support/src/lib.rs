@@ -1,1 +1,20 @@
 //! The test rig: a real livekit-server, real publishers, a stand-in of pump.fun's API, and readers of what came out.
+
+mod access;
+mod clip;
+mod error;
+mod livekit_server;
+pub mod media;
+mod paths;
+pub mod picture;
+mod process;
+mod room_service;
+pub mod sound;
+
+pub use access::{Keys, Role};
+pub use clip::{Clip, ClipSpec, Codec};
+pub use error::{Result, RigError, within};
+pub use livekit_server::LiveKitServer;
+pub use paths::{built_binary, cache_dir, repository, tool};
+pub use process::Child;
+pub use room_service::{Participant, Permission, RoomService, Track};
