@@ -8,8 +8,11 @@ pub mod media;
 mod paths;
 pub mod picture;
 mod process;
+mod publisher;
+pub mod pumpfun;
 mod room_service;
 pub mod sound;
+pub mod viewer;
 
 pub use access::{Keys, Role};
 pub use clip::{Clip, ClipSpec, Codec};
@@ -17,4 +20,5 @@ pub use error::{Result, RigError, within};
 pub use livekit_server::LiveKitServer;
 pub use paths::{built_binary, cache_dir, repository, tool};
 pub use process::Child;
+pub use publisher::{ClipParticipant, LiveOptions, Publisher, PublisherEvent, TrackKind};
 pub use room_service::{Participant, Permission, RoomService, Track};

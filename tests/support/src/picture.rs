@@ -10,7 +10,7 @@
 //! rows  9–15  all columns    a moving texture
 //! ```
 //!
-//! Frame `n` (from 0) shows the number `n` at the time `n / fps`. `tests/rig/picture.py` draws the same.
+//! Frame `n` (from 0) shows the number `n` at the time `n / fps`. `tests/rig/python/picture.py` draws the same.
 
 use crate::error::{Result, RigError};
 use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};

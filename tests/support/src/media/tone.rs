@@ -5,9 +5,11 @@ use std::f64::consts::{PI, TAU};
 const WINDOW_S: f64 = 0.040;
 /// Distance of measurements in seconds.
 const STEP_S: f64 = 0.010;
-/// How far the phase may move between measurements, beyond the frequency's own share, in radians: a
-/// tenth of a millisecond of lost sound moves it by 0.28.
-const MAX_PHASE_STEP: f64 = 0.8;
+/// Phases are compared over this many steps, so that the two windows don't overlap.
+const LAG: usize = 5;
+/// How far the phase may move over that distance, beyond the frequency's own share, in radians: half a
+/// millisecond of lost sound moves it by 1.38.
+const MAX_PHASE_STEP: f64 = 0.5;
 /// Below this share of its usual loudness the tone counts as missing.
 const MIN_SHARE: f64 = 0.5;
 
@@ -19,7 +21,8 @@ pub struct Tone {
     /// Its usual amplitude, of 1.
     pub amplitude: f64,
     /// Where the tone jumps or is missing, in seconds from the start: lost, repeated or silent sound.
-    /// Breaks closer than a measurement (40 ms) are one.
+    /// Breaks closer than 100 ms are one. A loss of whole periods of the tone (each 25 ms is 11 of them)
+    /// leaves no jump: for that, look at the distance of the beeps.
     pub breaks_s: Vec<f64>,
 }
 
@@ -52,25 +55,25 @@ pub fn measure_tone(samples: &[f32], sample_rate: u32) -> Tone {
             ..Tone::default()
         };
     }
-    // Phase steps between neighbours; their median gives the frequency, outliers are breaks.
-    let steps: Vec<f64> = points
+    // Phase steps between neighbours; their median gives the frequency.
+    let mut steps: Vec<f64> = points
         .windows(2)
         .map(|p| wrap(p[1].phase - p[0].phase))
         .collect();
-    let mut sorted = steps.clone();
-    sorted.sort_by(f64::total_cmp);
-    let usual = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+    steps.sort_by(f64::total_cmp);
+    let usual = steps.get(steps.len() / 2).copied().unwrap_or(0.0);
     let mut breaks_s: Vec<f64> = Vec::new();
-    for (index, step) in steps.iter().enumerate() {
-        let missing = points[index + 1].amplitude < MIN_SHARE * amplitude;
-        let at = (index as f64 + 1.0) * STEP_S + WINDOW_S / 2.0;
-        let jumped = wrap(step - usual).abs() > MAX_PHASE_STEP;
-        // Measurements overlap: one break is seen in several of them.
-        let known = breaks_s
-            .last()
-            .is_some_and(|last| at - last < 2.0 * WINDOW_S);
-        if (missing || jumped) && !known {
-            breaks_s.push(at);
+    let mut last = f64::NEG_INFINITY;
+    for (index, span) in points.windows(LAG + 1).enumerate() {
+        let missing = span[LAG].amplitude < MIN_SHARE * amplitude;
+        let moved = span[LAG].phase - span[0].phase - LAG as f64 * usual;
+        let at = (index as f64 + LAG as f64 / 2.0) * STEP_S + WINDOW_S / 2.0;
+        if missing || wrap(moved).abs() > MAX_PHASE_STEP {
+            // Spans overlap: one break is seen in several of them.
+            if at - last > 2.0 * STEP_S {
+                breaks_s.push(at);
+            }
+            last = at;
         }
     }
     Tone {

@@ -1,0 +1,470 @@
+use crate::{
+    clip::Clip,
+    error::{Result, RigError},
+    paths,
+    process::{self, Child},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    collections::VecDeque,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{ChildStdin, ChildStdout, Command},
+};
+
+/// How long joining and publishing may take; a loaded machine may need many seconds.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a publisher has to leave.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// A publisher reports once a second; longer silence than this means that it is stuck.
+const WATCH_LIMIT: Duration = Duration::from_secs(60);
+/// Answers to commands come within this.
+const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// Which of a participant's tracks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackKind {
+    /// Camera.
+    Video,
+    /// Microphone.
+    Audio,
+}
+
+impl TrackKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
+        }
+    }
+}
+
+/// Something a publisher reported.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PublisherEvent {
+    /// `published`, `started`, `progress`, `muted`, `unmuted`, `unpublished`, `changed`, `reconnecting`,
+    /// `reconnected`, `disconnected`, `finished`, `failed` or `error`.
+    pub event: String,
+    /// Who.
+    pub identity: String,
+    /// `video` or `audio`, where it concerns one of them.
+    pub kind: String,
+    /// `TR_…`, with `published`.
+    pub track_sid: String,
+    /// Details of failures.
+    pub message: String,
+    /// Frames handed to the network since the start (with `progress` and `finished`).
+    pub video_frames: u64,
+    /// Packets of sound handed to the network (pre-encoded publisher only).
+    pub audio_packets: u64,
+    /// Number of the newest frame since the start, sent or not; the counter in the picture of a clip is
+    /// this modulo the clip's frames.
+    pub frame_number: i64,
+    /// How late a frame left at worst, in milliseconds (pre-encoded publisher only).
+    pub max_late_ms: f64,
+    /// Frames that were due more than a frame ago and weren't drawn (live publisher only).
+    pub skipped_frames: u64,
+}
+
+/// Who publishes a clip, with which token.
+#[derive(Clone, Debug)]
+pub struct ClipParticipant {
+    /// Identity, for events and commands.
+    pub identity: String,
+    /// Token for the room.
+    pub token: String,
+    /// Publish the picture.
+    pub video: bool,
+    /// Publish the sound.
+    pub audio: bool,
+}
+
+impl ClipParticipant {
+    /// A participant with picture and sound.
+    pub fn new(identity: impl Into<String>, token: impl Into<String>) -> Self {
+        Self {
+            identity: identity.into(),
+            token: token.into(),
+            video: true,
+            audio: true,
+        }
+    }
+}
+
+/// What the live publisher does. It draws and encodes while it sends: up to a core at 720p30.
+#[derive(Clone, Debug)]
+pub struct LiveOptions {
+    /// `h264`, `vp8`, `vp9` or `av1`.
+    pub codec: &'static str,
+    /// Send several sizes.
+    pub simulcast: bool,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Frames per second.
+    pub fps: u32,
+    /// Publish the picture.
+    pub video: bool,
+    /// Publish the sound.
+    pub audio: bool,
+}
+
+impl Default for LiveOptions {
+    /// 720p30 H.264 with sound.
+    fn default() -> Self {
+        Self {
+            codec: "h264",
+            simulcast: false,
+            width: 1280,
+            height: 720,
+            fps: 30,
+            video: true,
+            audio: true,
+        }
+    }
+}
+
+/// A publisher process. Dropping it kills the process; [`stop`](Self::stop) lets it leave the room.
+#[derive(Debug)]
+pub struct Publisher {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    events: Lines<BufReader<ChildStdout>>,
+    /// Events that were read while something else was waited for.
+    kept: VecDeque<PublisherEvent>,
+    log: tempfile::NamedTempFile,
+}
+
+/// Events kept for later; the oldest go when nobody reads them.
+const KEPT_EVENTS: usize = 10_000;
+
+impl Publisher {
+    /// Publishes a pre-encoded clip as each of `participants`, in whichever rooms their tokens are for,
+    /// and waits until all of them send. Costs a few percent of a core for each.
+    ///
+    /// # Errors
+    /// When Go is missing, or a participant can't join or publish.
+    pub async fn clip(
+        url: &str,
+        clip: &Clip,
+        participants: &[ClipParticipant],
+        repeat: bool,
+    ) -> Result<Self> {
+        let binary = paths::go_program("publisher", ".").await?;
+        let spec = clip.spec;
+        let all: Vec<Value> = participants
+            .iter()
+            .map(|one| {
+                let video = json!({ "path": clip.video, "fps": spec.fps, "width": spec.width, "height": spec.height });
+                let audio = json!({ "path": clip.audio });
+                json!({
+                    "identity": one.identity,
+                    "token": one.token,
+                    "video": if one.video { video } else { Value::Null },
+                    "audio": if one.audio { audio } else { Value::Null },
+                })
+            })
+            .collect();
+        let config = json!({ "url": url, "loop": repeat, "participants": all });
+        Self::start(Command::new(binary), &config, participants.len()).await
+    }
+
+    /// Publishes a picture and a sound made live, through the LiveKit SDK's own encoders, and waits until
+    /// it sends.
+    ///
+    /// # Errors
+    /// When Python is missing, its packages can't be installed, or it can't join or publish.
+    pub async fn live(
+        url: &str,
+        identity: &str,
+        token: &str,
+        options: &LiveOptions,
+    ) -> Result<Self> {
+        let python = python_environment().await?;
+        let mut command = Command::new(python);
+        command
+            .arg("-u")
+            .arg(paths::repository().join("tests/rig/python/publisher.py"));
+        let config = json!({
+            "url": url, "token": token, "identity": identity,
+            "codec": options.codec, "simulcast": options.simulcast,
+            "width": options.width, "height": options.height, "fps": options.fps,
+            "video": options.video, "audio": options.audio,
+        });
+        Self::start(command, &config, 1).await
+    }
+
+    async fn start(mut command: Command, config: &Value, participants: usize) -> Result<Self> {
+        let log = tempfile::NamedTempFile::new().map_err(RigError::io("making a log file"))?;
+        let stderr = log.reopen().map_err(RigError::io("opening a log file"))?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(stderr);
+        let mut child = Child::spawn("the publisher", command)?;
+        let no_pipe = || RigError::unexpected("starting the publisher", "it has no pipes");
+        let stdout = child.take_stdout().ok_or_else(no_pipe)?;
+        let mut publisher = Self {
+            stdin: Some(child.take_stdin().ok_or_else(no_pipe)?),
+            child,
+            events: BufReader::new(stdout).lines(),
+            kept: VecDeque::new(),
+            log,
+        };
+        publisher.write_line(config).await?;
+        let mut started = 0;
+        while started < participants {
+            publisher
+                .take(START_LIMIT, |event| event.event == "started")
+                .await?;
+            started += 1;
+        }
+        Ok(publisher)
+    }
+
+    /// Waits for the next event that `wanted` accepts, among those not yet taken. Others stay for later.
+    ///
+    /// # Errors
+    /// [`RigError::TimedOut`]; [`RigError::Unexpected`] when the publisher ended or reported a failure.
+    pub async fn take(
+        &mut self,
+        limit: Duration,
+        wanted: impl Fn(&PublisherEvent) -> bool,
+    ) -> Result<PublisherEvent> {
+        if let Some(index) = self.kept.iter().position(&wanted)
+            && let Some(event) = self.kept.remove(index)
+        {
+            return Ok(event);
+        }
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = match tokio::time::timeout(left, self.events.next_line()).await {
+                Err(_) => {
+                    return Err(RigError::TimedOut {
+                        what: "waiting for the publisher".into(),
+                        limit,
+                        detail: self.complaint(),
+                    });
+                }
+                Ok(Err(error)) => return Err(RigError::io("reading from the publisher")(error)),
+                Ok(Ok(None)) => {
+                    return Err(RigError::unexpected(
+                        "the publisher ended",
+                        self.complaint(),
+                    ));
+                }
+                Ok(Ok(Some(line))) => line,
+            };
+            // The SDK may print lines of its own.
+            let Ok(event) = serde_json::from_str::<PublisherEvent>(&line) else {
+                continue;
+            };
+            if wanted(&event) {
+                return Ok(event);
+            }
+            if matches!(&*event.event, "failed" | "error") {
+                return Err(RigError::unexpected(
+                    "the publisher reported",
+                    format!("{event:?}"),
+                ));
+            }
+            if self.kept.len() == KEPT_EVENTS {
+                self.kept.pop_front();
+            }
+            self.kept.push_back(event);
+        }
+    }
+
+    /// Reads and forgets what the publisher reports until it fails or ends, and returns how.
+    pub async fn watch(&mut self) -> RigError {
+        loop {
+            let ended = |event: &PublisherEvent| {
+                matches!(&*event.event, "progress" | "finished" | "disconnected")
+            };
+            match self.take(WATCH_LIMIT, ended).await {
+                Ok(event) if event.event == "progress" => self.kept.clear(),
+                Ok(event) => return RigError::unexpected("the publisher left", event.message),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Mutes a track of every participant ([`command`](Self::command) can do it for one).
+    ///
+    /// # Errors
+    /// When it can't, or doesn't answer.
+    pub async fn mute(&mut self, kind: TrackKind) -> Result<()> {
+        self.command_kind("mute", kind, "muted").await.map(drop)
+    }
+
+    /// Unmutes a track.
+    ///
+    /// # Errors
+    /// When it can't, or doesn't answer.
+    pub async fn unmute(&mut self, kind: TrackKind) -> Result<()> {
+        self.command_kind("unmute", kind, "unmuted").await.map(drop)
+    }
+
+    /// Takes a track out of the room.
+    ///
+    /// # Errors
+    /// When it isn't published, or the publisher doesn't answer.
+    pub async fn unpublish(&mut self, kind: TrackKind) -> Result<()> {
+        self.command_kind("unpublish", kind, "unpublished")
+            .await
+            .map(drop)
+    }
+
+    /// Publishes a track anew, taking it out first if it is there; returns the new SID.
+    ///
+    /// # Errors
+    /// When it can't, or doesn't answer.
+    pub async fn republish(&mut self, kind: TrackKind) -> Result<String> {
+        self.kept.retain(|event| event.event != "published");
+        let event = self.command_kind("republish", kind, "published").await?;
+        Ok(event.track_sid)
+    }
+
+    /// Publishes the video anew in another codec (live publisher only).
+    ///
+    /// # Errors
+    /// When it can't, or doesn't answer.
+    pub async fn change_codec(&mut self, codec: &str) -> Result<()> {
+        self.command(&json!({ "command": "codec", "codec": codec }))
+            .await?;
+        self.take(COMMAND_LIMIT, |event| event.event == "changed")
+            .await
+            .map(drop)
+    }
+
+    /// Goes on in another size, as a phone that is turned does (live publisher only).
+    ///
+    /// # Errors
+    /// When it doesn't answer.
+    pub async fn change_size(&mut self, width: u32, height: u32) -> Result<()> {
+        self.command(&json!({ "command": "size", "width": width, "height": height }))
+            .await?;
+        self.take(COMMAND_LIMIT, |event| event.event == "changed")
+            .await
+            .map(drop)
+    }
+
+    /// Sends any command, for example with an `identity` of several.
+    ///
+    /// # Errors
+    /// When the publisher is gone.
+    pub async fn command(&mut self, command: &Value) -> Result<()> {
+        self.write_line(command).await
+    }
+
+    /// Kills the publisher without a word to the server, as a crash would.
+    ///
+    /// # Errors
+    /// When it can't be waited for.
+    pub async fn kill(mut self) -> Result<()> {
+        self.child.kill().await.map(drop)
+    }
+
+    /// Lets everybody leave, and returns what each had sent by then.
+    ///
+    /// # Errors
+    /// When the publisher failed, with what it said.
+    pub async fn stop(mut self) -> Result<Vec<PublisherEvent>> {
+        // The end of its input tells it to leave. It may be gone already, having ended by itself.
+        drop(self.stdin.take());
+        let mut finished: Vec<PublisherEvent> = Vec::new();
+        while let Ok(event) = self
+            .take(STOP_GRACE, |event| event.event == "finished")
+            .await
+        {
+            finished.push(event);
+        }
+        let status = self.child.stop(STOP_GRACE).await?;
+        if status.success() {
+            return Ok(finished);
+        }
+        Err(RigError::Failed {
+            program: "the publisher".into(),
+            status,
+            stderr: self.complaint(),
+        })
+    }
+
+    async fn command_kind(
+        &mut self,
+        name: &str,
+        kind: TrackKind,
+        answer: &str,
+    ) -> Result<PublisherEvent> {
+        let kind = kind.name();
+        self.command(&json!({ "command": name, "kind": kind }))
+            .await?;
+        self.take(COMMAND_LIMIT, |event| {
+            event.event == answer && event.kind == kind
+        })
+        .await
+    }
+
+    async fn write_line(&mut self, line: &Value) -> Result<()> {
+        let Some(stdin) = &mut self.stdin else {
+            return Err(RigError::unexpected(
+                "writing to the publisher",
+                "it was told to stop",
+            ));
+        };
+        stdin
+            .write_all(format!("{line}\n").as_bytes())
+            .await
+            .map_err(RigError::io("writing to the publisher"))
+    }
+
+    fn complaint(&self) -> String {
+        let log = std::fs::read_to_string(self.log.path()).unwrap_or_default();
+        match process::tail(&log) {
+            "" => String::new(),
+            said => format!("; it said: {said}"),
+        }
+    }
+}
+
+/// The Python of the rig's virtual environment, made when first needed.
+async fn python_environment() -> Result<std::path::PathBuf> {
+    let requirements = paths::repository().join("tests/rig/python/requirements.txt");
+    let recipe = std::fs::read_to_string(&requirements)
+        .map_err(RigError::io(format!("reading {}", requirements.display())))?;
+    let python = paths::tool("python3")?;
+    let folder = paths::cached("venv", &recipe, async |folder: &std::path::Path| {
+        tracing::info!("installing the live publisher's packages");
+        let limit = Duration::from_secs(600);
+        let mut make = Command::new(&python);
+        // Only its `python3` is used, which may be moved; the scripts beside it name the old folder.
+        make.args(["-m", "venv"]).arg(folder);
+        process::output("python3 -m venv", make, limit).await?;
+        let mut install = Command::new(folder.join("bin/python3"));
+        install.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+        ]);
+        install.arg(&requirements);
+        process::output(
+            "pip install (the live publisher's packages)",
+            install,
+            limit,
+        )
+        .await?;
+        Ok(())
+    })
+    .await?;
+    Ok(folder.join("bin/python3"))
+}
