@@ -122,7 +122,7 @@ impl Driver {
                 Some(command) = self.incoming.recv() => match command {
                     Command::RequestKeyframe => room.handle(Instant::now(), Input::RequestKeyframe),
                 },
-                _ = stop.wait_for(|stop| *stop) => room.handle(Instant::now(), Input::Stop),
+                () = stopped(&mut stop) => room.handle(Instant::now(), Input::Stop),
                 () = tokio::time::sleep_until(deadline.into()) => {
                     room.handle(Instant::now(), Input::Timeout);
                 }
@@ -152,6 +152,11 @@ impl Driver {
         };
         room.handle(Instant::now(), input);
     }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The sender lives in the driver itself, so this only ends with a stop.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// What came first: which socket, from whom, how many bytes.

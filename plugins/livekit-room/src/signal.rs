@@ -104,13 +104,13 @@ impl Signalling {
     }
 
     /// Tells the client that the session is whole again, so that it sends what it held back.
-    pub(crate) async fn confirm_resumed(&self) {
+    pub(crate) async fn confirm_resumed(&mut self) {
         if let Some(client) = &self.client {
             client.set_reconnected().await;
         }
     }
 
-    pub(crate) async fn send(&self, request: Request) {
+    pub(crate) async fn send(&mut self, request: Request) {
         // While an operation runs, the client may hold its lock for seconds.
         if let (Operation::None, Some(client)) = (&self.operation, &self.client) {
             client.send(request).await;

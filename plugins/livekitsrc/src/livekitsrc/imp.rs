@@ -1,0 +1,412 @@
+use super::properties::{
+    self, ConnectionState, PROP_CONNECTION_STATE, PROP_ROOM_NAME, PROP_STATS, PROP_STREAMER_SID,
+};
+use crate::access::REQUEST_TOKEN_SIGNAL;
+use crate::media;
+use crate::session::{Session, StartError};
+use crate::settings::Settings;
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use livekit_room::{EndReason, Frame, Kind, RoomEvent, Track};
+use parking_lot::Mutex;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "livekitsrc",
+        gst::DebugColorFlags::empty(),
+        Some("LiveKit room source"),
+    )
+});
+
+/// What the application may ask about the connection.
+#[derive(Default)]
+struct Status {
+    connection: ConnectionState,
+    room_name: Option<String>,
+    streamer_sid: Option<String>,
+}
+
+/// Counted since the element started.
+#[derive(Default)]
+pub(crate) struct Counters {
+    video_frames: AtomicU64,
+    video_bytes: AtomicU64,
+    audio_frames: AtomicU64,
+    audio_bytes: AtomicU64,
+    dropped_frames: AtomicU64,
+    reconnects: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn received(&self, frame: &Frame) {
+        let (frames, bytes) = match frame.codec.kind() {
+            Kind::Video => (&self.video_frames, &self.video_bytes),
+            Kind::Audio => (&self.audio_frames, &self.audio_bytes),
+        };
+        frames.fetch_add(1, Relaxed);
+        bytes.fetch_add(frame.data.len() as u64, Relaxed);
+    }
+
+    pub(crate) fn dropped(&self) {
+        self.dropped_frames.fetch_add(1, Relaxed);
+    }
+
+    fn all(&self) -> [(&'static str, &AtomicU64); 6] {
+        [
+            ("video-frames", &self.video_frames),
+            ("video-bytes", &self.video_bytes),
+            ("audio-frames", &self.audio_frames),
+            ("audio-bytes", &self.audio_bytes),
+            ("dropped-frames", &self.dropped_frames),
+            ("reconnects", &self.reconnects),
+        ]
+    }
+
+    fn reset(&self) {
+        for (_, counter) in self.all() {
+            counter.store(0, Relaxed);
+        }
+    }
+
+    fn structure(&self) -> gst::Structure {
+        let mut structure = gst::Structure::builder("livekitsrc-stats");
+        for (name, counter) in self.all() {
+            structure = structure.field(name, counter.load(Relaxed));
+        }
+        structure.build()
+    }
+}
+
+/// Locks are taken one at a time and never held while anything of GStreamer is called.
+#[derive(Default)]
+pub struct LiveKitSrc {
+    settings: Mutex<Settings>,
+    session: Mutex<Option<Session>>,
+    status: Mutex<Status>,
+    counters: Counters,
+    /// Between the changes to and from PLAYING: running time means something.
+    playing: AtomicBool,
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for LiveKitSrc {
+    const NAME: &'static str = "GstLiveKitSrc";
+    type Type = super::LiveKitSrc;
+    type ParentType = gst::Bin;
+}
+
+impl ObjectImpl for LiveKitSrc {
+    fn constructed(&self) {
+        self.parent_constructed();
+        let element = self.obj();
+        element.set_suppressed_flags(gst::ElementFlags::SOURCE | gst::ElementFlags::SINK);
+        element.set_element_flags(gst::ElementFlags::SOURCE);
+    }
+
+    fn properties() -> &'static [glib::ParamSpec] {
+        &properties::PROPERTIES
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        properties::store(&mut self.settings.lock(), pspec.name(), value);
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            PROP_CONNECTION_STATE => self.status.lock().connection.to_value(),
+            PROP_ROOM_NAME => self.status.lock().room_name.to_value(),
+            PROP_STREAMER_SID => self.status.lock().streamer_sid.to_value(),
+            PROP_STATS => self.counters.structure().to_value(),
+            name => properties::load(&self.settings.lock(), name)
+                .unwrap_or_else(|| pspec.default_value().clone()),
+        }
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
+            vec![
+                // Asks for a fresh token before each join after the first. The handler may block,
+                // for 15 s at most; without one, or when it returns NULL, `token` is used again.
+                glib::subclass::Signal::builder(REQUEST_TOKEN_SIGNAL)
+                    .return_type::<Option<String>>()
+                    .run_last()
+                    .build(),
+            ]
+        });
+        &SIGNALS
+    }
+}
+
+impl GstObjectImpl for LiveKitSrc {}
+
+impl ElementImpl for LiveKitSrc {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "LiveKit source",
+                "Source/Network/WebRTC",
+                "Receives a LiveKit room or a pump.fun livestream, encoded or raw, and stays in it",
+                "The Haven developers",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            [("video_%u", Kind::Video), ("audio_%u", Kind::Audio)]
+                .into_iter()
+                .filter_map(|(name, kind)| {
+                    gst::PadTemplate::new(
+                        name,
+                        gst::PadDirection::Src,
+                        gst::PadPresence::Sometimes,
+                        &media::template_caps(kind),
+                    )
+                    .ok()
+                })
+                .collect()
+        });
+        &TEMPLATES
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::ReadyToPaused => self.start()?,
+            gst::StateChange::PlayingToPaused => self.playing.store(false, Relaxed),
+            gst::StateChange::PausedToReady => {
+                if let Some(session) = &*self.session.lock() {
+                    session.leave();
+                }
+            }
+            _ => {}
+        }
+        let changed = self.parent_change_state(transition);
+        match transition {
+            gst::StateChange::ReadyToPaused if changed.is_err() => self.stop(),
+            gst::StateChange::PausedToReady => self.stop(),
+            gst::StateChange::PausedToPlaying => {
+                self.playing.store(true, Relaxed);
+                if let Some(session) = &*self.session.lock() {
+                    session.request_keyframe();
+                }
+            }
+            _ => {}
+        }
+        match (transition, changed?) {
+            // A live source has nothing to show in PAUSED, even before its first pad.
+            (gst::StateChange::ReadyToPaused | gst::StateChange::PlayingToPaused, _) => {
+                Ok(gst::StateChangeSuccess::NoPreroll)
+            }
+            (_, success) => Ok(success),
+        }
+    }
+}
+
+impl BinImpl for LiveKitSrc {}
+
+impl LiveKitSrc {
+    fn start(&self) -> Result<(), gst::StateChangeError> {
+        let settings = self.settings.lock().clone();
+        self.counters.reset();
+        self.set_connection(ConnectionState::Connecting);
+        match Session::start(&self.obj(), &settings) {
+            Ok(session) => {
+                *self.session.lock() = Some(session);
+                Ok(())
+            }
+            Err(error) => {
+                self.set_connection(ConnectionState::Disconnected);
+                match &error {
+                    StartError::Settings(_) => {
+                        gst::element_imp_error!(self, gst::ResourceError::Settings, ("{error}"));
+                    }
+                    StartError::Threads(_) => {
+                        gst::element_imp_error!(self, gst::ResourceError::NoSpaceLeft, ("{error}"))
+                    }
+                }
+                Err(gst::StateChangeError)
+            }
+        }
+    }
+
+    fn stop(&self) {
+        let session = self.session.lock().take();
+        if let Some(session) = session {
+            session.leave();
+            session.join();
+        }
+        self.remove_pads();
+        self.set_streamer(None);
+        self.set_connection(ConnectionState::Disconnected);
+    }
+
+    /// The pads of this stay; the next one makes its own.
+    fn remove_pads(&self) {
+        let element = self.obj();
+        for pad in element.src_pads() {
+            let _ = pad.set_active(false);
+            let _ = element.remove_pad(&pad);
+        }
+        for child in element.children() {
+            let _ = child.set_state(gst::State::Null);
+            let _ = element.remove(&child);
+        }
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The running time at which this instant is, was or will be; none outside PLAYING.
+    pub(crate) fn running_time_at(&self, instant: Instant) -> Option<gst::ClockTime> {
+        if !self.playing.load(Relaxed) {
+            return None;
+        }
+        let now = Instant::now();
+        let running = self.obj().current_running_time()?;
+        let distance = |duration: std::time::Duration| {
+            gst::ClockTime::from_nseconds(duration.as_nanos() as u64)
+        };
+        Some(if instant > now {
+            running + distance(instant - now)
+        } else {
+            running.saturating_sub(distance(now - instant))
+        })
+    }
+
+    pub(crate) fn on_room_event(&self, event: &RoomEvent) {
+        match event {
+            RoomEvent::Joined(room) => {
+                gst::info!(CAT, imp = self, "joined {} as {}", room.name, room.identity);
+                self.status.lock().room_name = Some(room.name.clone());
+                self.obj().notify(PROP_ROOM_NAME);
+                self.post(
+                    gst::Structure::builder("livekit-connected")
+                        .field("room-name", &room.name)
+                        .field("room-sid", &room.sid)
+                        .field("identity", &room.identity),
+                );
+            }
+            RoomEvent::State(state) => self.set_connection((*state).into()),
+            RoomEvent::Streamer(streamer) => {
+                self.set_streamer(streamer.as_ref().map(|streamer| streamer.sid.clone()));
+                let streamer = streamer.as_ref();
+                self.post(
+                    gst::Structure::builder("livekit-participant")
+                        .field("sid", streamer.map(|streamer| &streamer.sid))
+                        .field("identity", streamer.map(|streamer| &streamer.identity))
+                        .field("name", streamer.map(|streamer| &streamer.name)),
+                );
+            }
+            RoomEvent::TrackStarted(track) => self.post_track(track, "started"),
+            RoomEvent::TrackEnded(track) => self.post_track(track, "ended"),
+            RoomEvent::TrackMuted { track, muted } => {
+                self.post_track(track, if *muted { "muted" } else { "unmuted" });
+            }
+            RoomEvent::Reconnecting { reason, attempt } => {
+                gst::warning!(CAT, imp = self, "reconnecting, attempt {attempt}: {reason}");
+                if *attempt == 1 {
+                    self.counters.reconnects.fetch_add(1, Relaxed);
+                }
+                self.post(
+                    gst::Structure::builder("livekit-reconnecting")
+                        .field("reason", reason)
+                        .field("attempt", attempt),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// The room is over: tells the application, as an end of stream where that makes sense.
+    pub(crate) fn on_ended(&self, reason: &EndReason, has_pads: bool, ever_joined: bool) {
+        gst::info!(CAT, imp = self, "ended: {reason}");
+        self.set_streamer(None);
+        let word = match reason {
+            EndReason::Stopped => return,
+            EndReason::RoomDeleted => "room-deleted",
+            EndReason::Removed => "removed",
+            EndReason::DuplicateIdentity => "duplicate-identity",
+            EndReason::NoPublisher => "no-publisher",
+            EndReason::NotAuthorized(_) => "not-authorized",
+            EndReason::NotFound(_) => "not-found",
+            EndReason::Connection(_) => "connection",
+        };
+        self.post(
+            gst::Structure::builder("livekit-ended")
+                .field("reason", word)
+                .field("text", reason.to_string()),
+        );
+        self.set_connection(ConnectionState::Disconnected);
+        match reason {
+            EndReason::NotAuthorized(_) => {
+                gst::element_imp_error!(self, gst::ResourceError::NotAuthorized, ("{reason}"));
+            }
+            EndReason::NotFound(_) => {
+                gst::element_imp_error!(self, gst::ResourceError::NotFound, ("{reason}"));
+            }
+            EndReason::Connection(_) if ever_joined => {
+                gst::element_imp_error!(self, gst::ResourceError::Read, ("{reason}"));
+            }
+            EndReason::Connection(_) => {
+                gst::element_imp_error!(self, gst::ResourceError::OpenRead, ("{reason}"));
+            }
+            // Without pads there is nothing an end of stream could travel on.
+            _ if !has_pads => {
+                gst::element_imp_error!(
+                    self,
+                    gst::ResourceError::NotFound,
+                    ("the room ended before anything was published: {reason}")
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn set_connection(&self, state: ConnectionState) {
+        let before = std::mem::replace(&mut self.status.lock().connection, state);
+        if before != state {
+            gst::info!(CAT, imp = self, "{before:?} -> {state:?}");
+            self.obj().notify(PROP_CONNECTION_STATE);
+        }
+    }
+
+    fn set_streamer(&self, sid: Option<String>) {
+        let before = std::mem::replace(&mut self.status.lock().streamer_sid, sid.clone());
+        if before != sid {
+            self.obj().notify(PROP_STREAMER_SID);
+        }
+    }
+
+    fn post_track(&self, track: &Track, state: &str) {
+        let kind = match track.kind {
+            Kind::Video => "video",
+            Kind::Audio => "audio",
+        };
+        self.post(
+            gst::Structure::builder("livekit-track")
+                .field("sid", &*track.sid)
+                .field("identity", &*track.identity)
+                .field("kind", kind)
+                .field("width", track.width)
+                .field("height", track.height)
+                .field("state", state),
+        );
+    }
+
+    fn post(&self, structure: gst::structure::Builder) {
+        let element = self.obj();
+        let message = gst::message::Element::builder(structure.build())
+            .src(&*element)
+            .build();
+        let _ = element.post_message(message);
+    }
+}

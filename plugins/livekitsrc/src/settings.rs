@@ -1,0 +1,150 @@
+//! What the element was asked for.
+
+use gst::glib;
+use livekit_room::{RoomConfig, VideoSource};
+use std::net::IpAddr;
+use std::time::Duration;
+
+pub(crate) const DEFAULT_LATENCY_MS: u32 = 200;
+pub(crate) const DEFAULT_WAITING_TIMEOUT_MS: u32 = 600_000;
+pub(crate) const DEFAULT_RECONNECT_TIMEOUT_MS: u32 = 0;
+pub(crate) const DEFAULT_VIDEO_SOURCE: VideoChoice = VideoChoice::Any;
+
+/// Addresses to receive media on where the property is empty, as for the server.
+const ICE_ADDRESSES_ENV: &str = "HAVEN_ICE_ADDRESSES";
+
+/// Which of the streamer's videos is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstLiveKitSrcVideoSource")]
+#[repr(i32)]
+pub enum VideoChoice {
+    /// The camera if there is one, else a screen share.
+    #[default]
+    #[enum_value(name = "The camera if there is one, else a screen share", nick = "any")]
+    Any = 0,
+    /// Only a camera.
+    #[enum_value(name = "Only a camera", nick = "camera")]
+    Camera = 1,
+    /// Only a screen share.
+    #[enum_value(name = "Only a screen share", nick = "screen-share")]
+    ScreenShare = 2,
+}
+
+/// Properties as they were set.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) mint_id: Option<String>,
+    pub(crate) url: Option<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) api_key: Option<String>,
+    pub(crate) api_secret: Option<String>,
+    pub(crate) room: Option<String>,
+    pub(crate) identity: Option<String>,
+    pub(crate) participant: Option<String>,
+    pub(crate) video_source: VideoChoice,
+    pub(crate) ice_addresses: Option<String>,
+    pub(crate) latency_ms: u32,
+    pub(crate) waiting_timeout_ms: u32,
+    pub(crate) reconnect_timeout_ms: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mint_id: None,
+            url: None,
+            token: None,
+            api_key: None,
+            api_secret: None,
+            room: None,
+            identity: None,
+            participant: None,
+            video_source: DEFAULT_VIDEO_SOURCE,
+            ice_addresses: None,
+            latency_ms: DEFAULT_LATENCY_MS,
+            waiting_timeout_ms: DEFAULT_WAITING_TIMEOUT_MS,
+            reconnect_timeout_ms: DEFAULT_RECONNECT_TIMEOUT_MS,
+        }
+    }
+}
+
+/// Settings that don't make sense together; the sentence is for the person who made them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct SettingsError(pub(crate) String);
+
+impl Settings {
+    /// What the room's driver is to do.
+    ///
+    /// # Errors
+    /// When the addresses can't be read.
+    pub(crate) fn room_config(&self) -> Result<RoomConfig, SettingsError> {
+        Ok(RoomConfig {
+            participant: self.participant.clone(),
+            video_source: match self.video_source {
+                VideoChoice::Any => VideoSource::Any,
+                VideoChoice::Camera => VideoSource::Camera,
+                VideoChoice::ScreenShare => VideoSource::ScreenShare,
+            },
+            waiting_timeout: timeout(self.waiting_timeout_ms),
+            reconnect_timeout: timeout(self.reconnect_timeout_ms),
+            ice_addresses: self.addresses()?,
+        })
+    }
+
+    fn addresses(&self) -> Result<Vec<IpAddr>, SettingsError> {
+        let text = match &self.ice_addresses {
+            Some(text) => text.clone(),
+            None => std::env::var(ICE_ADDRESSES_ENV).unwrap_or_default(),
+        };
+        parse_addresses(&text)
+    }
+}
+
+/// Addresses separated by commas; none in an empty text.
+fn parse_addresses(text: &str) -> Result<Vec<IpAddr>, SettingsError> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            part.parse().map_err(|_| {
+                SettingsError(format!(
+                    "ice-addresses has '{part}', which is no IP address; write them like 127.0.0.1,::1"
+                ))
+            })
+        })
+        .collect()
+}
+
+/// 0 stands for never.
+fn timeout(ms: u32) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_a_wrong_one_is_named() {
+        let read = parse_addresses(" 127.0.0.1, ::1,").unwrap();
+        assert_eq!(
+            read,
+            [
+                "127.0.0.1".parse::<IpAddr>().unwrap(),
+                "::1".parse().unwrap()
+            ]
+        );
+        let error = parse_addresses("127.0.0.1,lo").unwrap_err();
+        assert!(error.0.contains("'lo'"));
+    }
+
+    #[test]
+    fn zero_waits_for_ever() {
+        let settings = Settings {
+            waiting_timeout_ms: 0,
+            ..Settings::default()
+        };
+        assert_eq!(settings.room_config().unwrap().waiting_timeout, None);
+    }
+}
