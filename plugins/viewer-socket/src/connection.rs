@@ -48,8 +48,8 @@ pub(crate) struct Connection<IO> {
     out: Bytes,
     /// Written, and not flushed yet.
     unflushed: bool,
-    /// The message met a full socket on its way.
-    blocked: bool,
+    /// When the message on its way met a full socket.
+    blocked_at: Option<Instant>,
     /// When a byte was last accepted, or a message begun.
     progress: Instant,
     pings: bool,
@@ -66,7 +66,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             inbound: InboundParser::default(),
             out: Bytes::new(),
             unflushed: false,
-            blocked: false,
+            blocked_at: None,
             progress: Instant::now(),
             pings: false,
             pong: None,
@@ -85,13 +85,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     pub(crate) fn send(&mut self, wire: Bytes) {
         debug_assert!(self.is_idle());
         self.out = wire;
-        self.blocked = false;
+        self.blocked_at = None;
         self.progress = Instant::now();
     }
 
-    /// Whether the last message didn't fit into the socket at once.
-    pub(crate) fn was_blocked(&self) -> bool {
-        self.blocked
+    /// For how long the last message has waited for room in the socket.
+    pub(crate) fn blocked_for(&self) -> Duration {
+        self.blocked_at.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     /// Sends a ping once the message on its way is through.
@@ -173,7 +173,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
-                        self.blocked = true;
+                        self.blocked_at.get_or_insert_with(Instant::now);
                         return Poll::Pending;
                     }
                 }

@@ -242,6 +242,11 @@ impl Hub {
         });
     }
 
+    /// Whether [`Self::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.shared.control.borrow().closed.is_some()
+    }
+
     /// How many watch, kept up to date.
     pub fn viewers(&self) -> watch::Receiver<usize> {
         self.shared.viewers.subscribe()

@@ -30,6 +30,7 @@ mod message;
 mod origin;
 mod pcm;
 pub mod relay;
+mod tcp;
 mod upgrade;
 mod viewer;
 
@@ -40,6 +41,7 @@ pub use message::{
 };
 pub use origin::{InvalidOrigin, OriginPolicy};
 pub use pcm::AudioFormat;
+pub use tcp::tune_tcp;
 pub use upgrade::{UpgradeError, accept};
 pub use viewer::{
     AudioChoice, EndReason, QueryError, ViewerEnd, ViewerOptions, close_with, serve_viewer,

@@ -17,6 +17,9 @@ use url::form_urlencoded;
 
 /// How long a viewer may take to answer a close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// A viewer is slow when its connection takes longer than this for one picture. Less can be a
+/// busy machine on either side, and then it gets what it missed from the hub's last few.
+const SLOW: Duration = Duration::from_millis(100);
 /// Unanswered pings after which a viewer is gone.
 const MAX_UNANSWERED: u32 = 2;
 /// Chunks of sound in a row before a picture has its turn.
@@ -234,7 +237,7 @@ struct Viewer<'a> {
     audio_in_a_row: u32,
     /// The message on its way is a picture.
     sending_video: bool,
-    /// The last picture met a full socket: the next is the newest.
+    /// The last picture waited for the socket: the next is the newest.
     slow: bool,
     /// No picture before this, where there is a limit to their rate.
     video_due: Option<Instant>,
@@ -331,7 +334,7 @@ impl<'a> Viewer<'a> {
         match event {
             Event::Sent => {
                 if std::mem::take(&mut self.sending_video) {
-                    self.slow = connection.was_blocked();
+                    self.slow = connection.blocked_for() > SLOW;
                     self.frames_sent += 1;
                     let counters = self.hub.counters();
                     counters.frames_sent.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,419 @@
+//! The element's own WebSocket server: one task accepts, one task for each connection.
+
+use crate::{http as answers, http::Route};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use std::{
+    convert::Infallible,
+    io,
+    net::{SocketAddr, TcpListener},
+    os::unix::{fs::FileTypeExt, net::UnixListener},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock, mpsc},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    runtime::{Builder, Handle, Runtime},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::{AbortHandle, JoinSet},
+    time::{sleep, timeout},
+};
+use viewer_socket::{
+    Hub, OriginPolicy, Protocol, UpgradeError, ViewerOptions, accept, close_with, serve_viewer,
+    tune_tcp,
+};
+
+/// Viewers get this to say goodbye in when the server stops, and then it just ends.
+const STOP_LIMIT: Duration = Duration::from_secs(4);
+/// For an HTTP request's head, so that silent connections don't collect.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+/// hyper's buffer for one connection; a request's head must fit.
+const REQUEST_BYTES: usize = 16 << 10;
+/// Connections beyond the viewers: pages being loaded, upgrades under way, refusals.
+const SPARE_CONNECTIONS: usize = 64;
+/// Wait after a failed accept (too many open files): the next would fail at once too.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the server needs of the element. Called on the server's threads.
+pub(crate) trait Clients: Send + Sync + 'static {
+    /// The hub to watch now.
+    fn hub(&self) -> Hub;
+    /// A client wants to watch; its number, or none where all places are taken. May block.
+    fn add(&self, address: &str) -> Option<u64>;
+    /// A client that was added is gone. May block.
+    fn remove(&self, id: u64, address: &str);
+}
+
+/// Where and for whom.
+pub(crate) struct ServerOptions {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) path: String,
+    pub(crate) origins: OriginPolicy,
+    pub(crate) max_clients: u32,
+}
+
+/// What to listen on.
+#[derive(Clone, Debug)]
+pub(crate) enum Endpoint {
+    Tcp { address: String, port: u16 },
+    Unix(PathBuf),
+}
+
+/// Why the server can't start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("{endpoint} is in use: choose another, or stop what listens there")]
+    Busy { endpoint: String },
+    #[error("can't listen on {endpoint}: {source}")]
+    Listen { endpoint: String, source: io::Error },
+    #[error("can't start the threads of the server: {0}")]
+    Threads(String),
+}
+
+/// A server that runs. Dropping it without [`Server::stop`] only tells it to end.
+#[derive(Debug)]
+pub(crate) struct Server {
+    local: Option<SocketAddr>,
+    shutdown: watch::Sender<bool>,
+    task: AbortHandle,
+    ended: mpsc::Receiver<()>,
+    socket_file: Option<PathBuf>,
+}
+
+/// One runtime for all elements of this plugin.
+fn runtime() -> Result<Handle, StartError> {
+    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| {
+        Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(16)
+            .thread_name("wsjpegsink")
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())
+    });
+    match runtime {
+        Ok(runtime) => Ok(runtime.handle().clone()),
+        Err(error) => Err(StartError::Threads(error.clone())),
+    }
+}
+
+impl Server {
+    /// Binds, and serves from now on.
+    pub(crate) fn start(
+        options: ServerOptions,
+        clients: Arc<dyn Clients>,
+    ) -> Result<Self, StartError> {
+        let runtime = runtime()?;
+        let (shutdown, stopping) = watch::channel(false);
+        let (end, ended) = mpsc::channel();
+        let _inside = runtime.enter();
+        let (listener, local, socket_file) = Listener::bind(&options.endpoint)?;
+        let shared = Arc::new(Shared {
+            path: options.path,
+            origins: options.origins,
+            on_unix_socket: socket_file.is_some(),
+            connections: Arc::new(Semaphore::new(
+                options.max_clients as usize + SPARE_CONNECTIONS,
+            )),
+            clients,
+            stopping,
+        });
+        let task = runtime.spawn(async move {
+            listener.serve(shared).await;
+            // Nobody to tell: the element didn't wait that long.
+            _ = end.send(());
+        });
+        Ok(Self {
+            local,
+            shutdown,
+            task: task.abort_handle(),
+            ended,
+            socket_file,
+        })
+    }
+
+    /// The TCP address it listens on.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// Sends viewers away with 1001 and returns when every task has ended.
+    pub(crate) fn stop(self) {
+        self.shutdown.send_replace(true);
+        if self.ended.recv_timeout(STOP_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // A handler of the application's that doesn't return: leave it behind.
+            self.task.abort();
+        }
+        if let Some(path) = &self.socket_file {
+            // Gone already is as good.
+            _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+struct Shared {
+    path: String,
+    origins: OriginPolicy,
+    on_unix_socket: bool,
+    connections: Arc<Semaphore>,
+    clients: Arc<dyn Clients>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// Ready when the server stops.
+    async fn stopped(&self) {
+        let mut stopping = self.stopping.clone();
+        // An error means that the server was dropped: the same.
+        _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+}
+
+enum Listener {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Listener {
+    fn bind(
+        endpoint: &Endpoint,
+    ) -> Result<(Self, Option<SocketAddr>, Option<PathBuf>), StartError> {
+        match endpoint {
+            Endpoint::Tcp { address, port } => {
+                let name = format!("{address}:{port}");
+                let bound = || -> io::Result<_> {
+                    let listener = TcpListener::bind((address.as_str(), *port))?;
+                    listener.set_nonblocking(true)?;
+                    let local = listener.local_addr()?;
+                    Ok((tokio::net::TcpListener::from_std(listener)?, local))
+                };
+                let (listener, local) = bound().map_err(|error| start_error(name, error))?;
+                Ok((Self::Tcp(listener), Some(local), None))
+            }
+            Endpoint::Unix(path) => {
+                let name = path.display().to_string();
+                let bound = || -> io::Result<_> {
+                    let listener = bind_unix(path)?;
+                    listener.set_nonblocking(true)?;
+                    tokio::net::UnixListener::from_std(listener)
+                };
+                let listener = bound().map_err(|error| start_error(name, error))?;
+                Ok((Self::Unix(listener), None, Some(path.clone())))
+            }
+        }
+    }
+
+    /// Accepts until the server stops, then waits for every connection's task.
+    async fn serve(self, shared: Arc<Shared>) {
+        let mut tasks = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = shared.stopped() => break,
+                Some(_) = tasks.join_next() => continue,
+                accepted = self.accept(&shared) => accepted,
+            };
+            match accepted {
+                Ok(accepted) => _ = tasks.spawn(accepted.serve(Arc::clone(&shared))),
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+        drop(self);
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// The next connection; past the limit it waits in the backlog. Dropping the future loses
+    /// nothing.
+    async fn accept(&self, shared: &Shared) -> io::Result<Accepted> {
+        let permit = Arc::clone(&shared.connections).acquire_owned().await;
+        let permit = permit.map_err(io::Error::other)?;
+        let (stream, address) = match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                // A connection that is gone already fails here; its task will see it too.
+                _ = tune_tcp(&stream);
+                (Stream::Tcp(stream), address.to_string())
+            }
+            Self::Unix(listener) => (Stream::Unix(listener.accept().await?.0), "unix".to_owned()),
+        };
+        Ok(Accepted {
+            stream,
+            address,
+            _permit: permit,
+        })
+    }
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+/// A connection, and its place among all of them.
+struct Accepted {
+    stream: Stream,
+    address: String,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Accepted {
+    async fn serve(self, shared: Arc<Shared>) {
+        match self.stream {
+            Stream::Tcp(stream) => connection(stream, self.address, shared).await,
+            Stream::Unix(stream) => connection(stream, self.address, shared).await,
+        }
+    }
+}
+
+fn start_error(endpoint: String, source: io::Error) -> StartError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::Busy { endpoint },
+        _ => StartError::Listen { endpoint, source },
+    }
+}
+
+/// Listens on a Unix socket that only this user may open. A socket file whose process is gone is
+/// replaced; one that somebody listens on, or another kind of file, is not.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::{fs::PermissionsExt, net::UnixStream};
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        let stale = found.file_type().is_socket()
+            && UnixStream::connect(path)
+                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if !stale {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// A request that became a WebSocket.
+struct Upgrade {
+    protocol: Protocol,
+    options: ViewerOptions,
+    io: OnUpgrade,
+}
+
+/// Serves one connection: HTTP until it is upgraded, then a viewer.
+async fn connection<IO>(io: IO, address: String, shared: Arc<Shared>)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let upgrade = Arc::new(Mutex::new(None));
+    let service = {
+        let (upgrade, shared) = (Arc::clone(&upgrade), Arc::clone(&shared));
+        service_fn(move |request| {
+            let response = respond(request, &shared, &upgrade);
+            std::future::ready(Ok::<_, Infallible>(response))
+        })
+    };
+    let http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_LIMIT)
+        .max_buf_size(REQUEST_BYTES)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    tokio::select! {
+        biased;
+        () = shared.stopped() => return,
+        // What isn't HTTP was answered by hyper as far as it can be.
+        _ = http => {}
+    }
+    let upgrade = upgrade.lock().take();
+    if let Some(upgrade) = upgrade
+        && let Ok(Ok(io)) = timeout(REQUEST_LIMIT, upgrade.io).await
+    {
+        let io = TokioIo::new(io);
+        viewer(io, upgrade.protocol, upgrade.options, address, &shared).await;
+    }
+}
+
+/// Answers a request; one that becomes a WebSocket is left in `upgrade`.
+fn respond(
+    mut request: Request<Incoming>,
+    shared: &Shared,
+    upgrade: &Mutex<Option<Upgrade>>,
+) -> Response<Full<Bytes>> {
+    let machine = gst::glib::host_name();
+    if !answers::admits_host(request.headers(), &shared.origins, &machine) {
+        let sentence = "this Host is not served here: use the address, or list it in origins";
+        return answers::error(StatusCode::MISDIRECTED_REQUEST, "wrong_host", sentence);
+    }
+    let path = request.uri().path();
+    let protocol = match answers::route(&shared.path, path, shared.on_unix_socket) {
+        Route::NotFound => {
+            let sentence = "nothing is served at this path";
+            return answers::error(StatusCode::NOT_FOUND, "not_found", sentence);
+        }
+        Route::Watch(protocol) => protocol,
+        _ if !matches!(request.method().as_str(), "GET" | "HEAD") => {
+            return answers::refusal(&UpgradeError::Method);
+        }
+        Route::AddSlash => return answers::add_slash(path),
+        page => return answers::page(&page),
+    };
+    let options = match ViewerOptions::from_query(request.uri().query()) {
+        Ok(options) => options,
+        Err(error) => {
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return answers::error(status, "invalid_query", &error.to_string());
+        }
+    };
+    match accept(request.method(), request.headers(), &shared.origins) {
+        Ok(response) => {
+            *upgrade.lock() = Some(Upgrade {
+                protocol,
+                options,
+                io: hyper::upgrade::on(&mut request),
+            });
+            response.map(|()| Full::default())
+        }
+        Err(refused) => answers::refusal(&refused),
+    }
+}
+
+async fn viewer<IO>(
+    io: IO,
+    protocol: Protocol,
+    options: ViewerOptions,
+    address: String,
+    shared: &Shared,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let added = on_blocking_thread(&shared.clients, &address, |clients, address| {
+        clients.add(address)
+    });
+    let Some(id) = added.await.flatten() else {
+        close_with(io, 1013, "too many viewers, try again later").await;
+        return;
+    };
+    let hub = shared.clients.hub();
+    serve_viewer(io, &hub, protocol, &options, shared.stopped()).await;
+    on_blocking_thread(&shared.clients, &address, move |clients, address| {
+        clients.remove(id, address);
+    })
+    .await;
+}
+
+/// Calls the element where the application's handlers may take their time: only this one viewer
+/// waits for them.
+async fn on_blocking_thread<T: Send + 'static>(
+    clients: &Arc<dyn Clients>,
+    address: &str,
+    call: impl FnOnce(&dyn Clients, &str) -> T + Send + 'static,
+) -> Option<T> {
+    let (clients, address) = (Arc::clone(clients), address.to_owned());
+    tokio::task::spawn_blocking(move || call(&*clients, &address))
+        .await
+        .ok()
+}

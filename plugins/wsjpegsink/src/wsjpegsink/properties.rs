@@ -1,0 +1,146 @@
+//! The element's properties and signals, as `gst-inspect-1.0` shows them.
+
+use crate::settings::{
+    DEFAULT_ADDRESS, DEFAULT_ASYNC, DEFAULT_MAX_CLIENTS, DEFAULT_MAX_LATENESS, DEFAULT_ORIGINS,
+    DEFAULT_PATH, DEFAULT_PORT, DEFAULT_QOS, DEFAULT_SOCKET_PATH, DEFAULT_STREAM_NAME,
+    DEFAULT_SYNC,
+};
+use gst::{
+    glib::{self, subclass::Signal},
+    prelude::*,
+};
+use std::sync::LazyLock;
+
+pub(super) const PROP_ADDRESS: &str = "address";
+pub(super) const PROP_PORT: &str = "port";
+pub(super) const PROP_PATH: &str = "path";
+pub(super) const PROP_SOCKET_PATH: &str = "socket-path";
+pub(super) const PROP_STREAM_NAME: &str = "stream-name";
+pub(super) const PROP_MAX_CLIENTS: &str = "max-clients";
+pub(super) const PROP_ORIGINS: &str = "origins";
+pub(super) const PROP_CLIENTS: &str = "clients";
+pub(super) const PROP_STATS: &str = "stats";
+pub(super) const PROP_SYNC: &str = "sync";
+pub(super) const PROP_ASYNC: &str = "async";
+pub(super) const PROP_QOS: &str = "qos";
+pub(super) const PROP_MAX_LATENESS: &str = "max-lateness";
+
+pub(super) const SIGNAL_CLIENT_ADDED: &str = "client-added";
+pub(super) const SIGNAL_CLIENT_REMOVED: &str = "client-removed";
+
+pub(super) fn properties() -> &'static [glib::ParamSpec] {
+    static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+        let mut all = endpoint_properties();
+        all.extend(client_properties());
+        all.extend(clock_properties());
+        all
+    });
+    &PROPERTIES
+}
+
+fn endpoint_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecString::builder(PROP_ADDRESS)
+            .nick("Address")
+            .blurb("Address or host name to listen on (0.0.0.0 = every IPv4 interface). Everybody who reaches it can watch")
+            .default_value(DEFAULT_ADDRESS)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder(PROP_PORT)
+            .nick("Port")
+            .blurb("TCP port to listen on (0 = any free port; from PAUSED on it reads the real one, with a notify)")
+            .maximum(u32::from(u16::MAX))
+            .default_value(DEFAULT_PORT)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder(PROP_PATH)
+            .nick("Path")
+            .blurb("Path below which everything is served (empty = at the root)")
+            .default_value(DEFAULT_PATH)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder(PROP_SOCKET_PATH)
+            .nick("Socket path")
+            .blurb("Unix socket to listen on in place of address and port (NULL = TCP). Made with mode 0600, removed at stop; a stale one is replaced")
+            .default_value(DEFAULT_SOCKET_PATH)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder(PROP_STREAM_NAME)
+            .nick("Stream name")
+            .blurb("Name of the session, mint_id in JSON messages (empty = an empty text)")
+            .default_value(DEFAULT_STREAM_NAME)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder(PROP_ORIGINS)
+            .nick("Origins")
+            .blurb("Comma-separated origins of web pages that may watch, https://host[:port] each, beside the server's own and loopback (empty = no others)")
+            .default_value(DEFAULT_ORIGINS)
+            .mutable_ready()
+            .build(),
+    ]
+}
+
+fn client_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecUInt::builder(PROP_MAX_CLIENTS)
+            .nick("Maximum clients")
+            .blurb("So many clients at once; the next is closed with 1013 (at least 1)")
+            .minimum(1)
+            .maximum(65_536)
+            .default_value(DEFAULT_MAX_CLIENTS)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder(PROP_CLIENTS)
+            .nick("Clients")
+            .blurb("Clients connected now; notified on a thread of the server's, whether data flows or not")
+            .read_only()
+            .build(),
+        glib::ParamSpecBoxed::builder::<gst::Structure>(PROP_STATS)
+            .nick("Statistics")
+            .blurb("Counters since the stream began: clients, frames-published, frames-sent, frames-skipped, frames-malformed, audio-chunks, audio-lagged, bytes-sent")
+            .read_only()
+            .build(),
+    ]
+}
+
+fn clock_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecBoolean::builder(PROP_SYNC)
+            .nick("Sync")
+            .blurb("Send pictures and sound at their time by the pipeline's clock (false = at once)")
+            .default_value(DEFAULT_SYNC)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecBoolean::builder(PROP_ASYNC)
+            .nick("Async")
+            .blurb("Reach PAUSED only with a first picture (false = at once, for sinks whose input comes later)")
+            .default_value(DEFAULT_ASYNC)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoolean::builder(PROP_QOS)
+            .nick("QoS")
+            .blurb("Tell upstream when pictures come too late, so that it can skip work")
+            .default_value(DEFAULT_QOS)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecInt64::builder(PROP_MAX_LATENESS)
+            .nick("Maximum lateness")
+            .blurb("Pictures later than this are dropped, in nanoseconds (-1 = never)")
+            .minimum(-1)
+            .default_value(DEFAULT_MAX_LATENESS)
+            .mutable_playing()
+            .build(),
+    ]
+}
+
+pub(super) fn signals() -> &'static [Signal] {
+    static SIGNALS: LazyLock<Vec<Signal>> = LazyLock::new(|| {
+        let signal = |name| {
+            Signal::builder(name)
+                .param_types([u64::static_type(), String::static_type()])
+                .build()
+        };
+        vec![signal(SIGNAL_CLIENT_ADDED), signal(SIGNAL_CLIENT_REMOVED)]
+    });
+    &SIGNALS
+}
