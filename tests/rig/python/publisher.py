@@ -104,7 +104,7 @@ class Publisher:
                 video_codec=getattr(rtc.VideoCodec, settings.codec.upper()),
                 video_encoding=rtc.VideoEncoding(max_bitrate=settings.bitrate, max_framerate=settings.fps),
                 simulcast=settings.simulcast,
-                degradation_preference=rtc.DegradationPreference.DEGRADATION_PREFERENCE_MAINTAIN_RESOLUTION,
+                degradation_preference=rtc.DegradationPreference.MAINTAIN_RESOLUTION,
             )
         else:
             self.audio_source = rtc.AudioSource(SAMPLE_RATE, CHANNELS, queue_size_ms=0)

@@ -101,7 +101,11 @@ async fn publish(
     server: &LiveKitServer,
     coins: &[Coin],
 ) -> Result<Vec<Publisher>> {
-    let (width, height) = if arguments.small { (640, 360) } else { (1280, 720) };
+    let (width, height) = if arguments.small {
+        (640, 360)
+    } else {
+        (1280, 720)
+    };
     if arguments.python {
         let mut publishers = Vec::new();
         for coin in coins {
@@ -134,7 +138,10 @@ async fn publish(
     let spec = if arguments.small {
         ClipSpec::small(codec, ClipSpec::default().seconds)
     } else {
-        ClipSpec { codec, ..ClipSpec::default() }
+        ClipSpec {
+            codec,
+            ..ClipSpec::default()
+        }
     };
     let clip = Clip::get(spec).await?;
     let mut participants = Vec::new();
@@ -142,7 +149,9 @@ async fn publish(
         let token = server.token(&coin.room, STREAMER, Role::Publisher)?;
         participants.push(ClipParticipant::new(STREAMER, token));
     }
-    Ok(vec![Publisher::clip(&server.url(), &clip, &participants, true).await?])
+    Ok(vec![
+        Publisher::clip(&server.url(), &clip, &participants, true).await?,
+    ])
 }
 
 /// Reads the publishers' reports, and says when one of them fails.
@@ -154,12 +163,19 @@ async fn watch_over(publishers: Vec<Publisher>) -> Result<()> {
     match watchers.join_next().await {
         Some(Ok(error)) => Err(error),
         Some(Err(error)) => Err(RigError::unexpected("watching a publisher", error)),
-        None => Err(RigError::unexpected("watching the publishers", "there are none")),
+        None => Err(RigError::unexpected(
+            "watching the publishers",
+            "there are none",
+        )),
     }
 }
 
 fn description(server: &LiveKitServer, pumpfun: &FakePumpFun, coins: &[Coin]) -> Result<String> {
-    let mut text = format!("LiveKit server   {}\npump.fun stand-in {}\n", server.url(), pumpfun.url());
+    let mut text = format!(
+        "LiveKit server   {}\npump.fun stand-in {}\n",
+        server.url(),
+        pumpfun.url()
+    );
     for coin in coins {
         let _ = writeln!(text, "mint {}  room {}", coin.mint, coin.room);
     }
@@ -173,7 +189,10 @@ fn description(server: &LiveKitServer, pumpfun: &FakePumpFun, coins: &[Coin]) ->
     }
     if let Some(coin) = coins.first() {
         let token = server.token(&coin.room, "viewer-by-hand", Role::Viewer)?;
-        let _ = writeln!(text, "\n# a viewer's token for the first room:\nexport RIG_TOKEN='{token}'");
+        let _ = writeln!(
+            text,
+            "\n# a viewer's token for the first room:\nexport RIG_TOKEN='{token}'"
+        );
         let _ = writeln!(text, "export RIG_MINT='{}'", coin.mint);
         let _ = writeln!(text, "export RIG_ROOM='{}'", coin.room);
     }

@@ -1,6 +1,9 @@
 //! The stand-in of pump.fun's API answers as the platform does, and fails as told.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on shall fail there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that can't go on shall fail there"
+)]
 
 use haven_rig::{
     Keys,
