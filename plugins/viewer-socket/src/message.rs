@@ -209,7 +209,7 @@ fn video_json(video: &VideoFrame, name: &str) -> Bytes {
     let tail = format!(
         r#"","mint_id":{},"timestamp":"{}","width":{},"height":{},"pts_ms":{},"seq":{}}}"#,
         serde_json::Value::from(name),
-        video.timestamp,
+        format_args!("{:.3}", video.timestamp),
         video.width,
         video.height,
         video.pts.as_millis(),
@@ -222,7 +222,7 @@ fn audio_json(audio: &AudioChunk, name: &str) -> Bytes {
     let tail = format!(
         r#"","mint_id":{},"timestamp":"{}","sample_rate":{},"channels":{},"pts_ms":{}}}"#,
         serde_json::Value::from(name),
-        audio.timestamp,
+        format_args!("{:.3}", audio.timestamp),
         audio.sample_rate,
         audio.channels,
         audio.pts.as_millis(),

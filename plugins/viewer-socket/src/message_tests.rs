@@ -46,7 +46,7 @@ fn json_video_has_the_contracts_fields() {
         let object: serde_json::Value = serde_json::from_slice(&payload).unwrap();
         let expected = serde_json::json!({
             "type": "video_frame", "data": STANDARD.encode(&frame.jpeg), "mint_id": "a\"b",
-            "timestamp": "2026-11-21T12:00:00.5Z", "width": 1280, "height": 720,
+            "timestamp": "2026-11-21T12:00:00.500Z", "width": 1280, "height": 720,
             "pts_ms": 1234, "seq": 42,
         });
         assert_eq!(object, expected);
@@ -59,7 +59,7 @@ fn json_audio_has_the_contracts_fields() {
     let object: serde_json::Value = serde_json::from_slice(&payload).unwrap();
     let expected = serde_json::json!({
         "type": "audio_frame", "data": STANDARD.encode(audio().pcm), "mint_id": "demo",
-        "timestamp": "2026-11-21T12:00:00Z", "sample_rate": 44100, "channels": 1, "pts_ms": 20,
+        "timestamp": "2026-11-21T12:00:00.000Z", "sample_rate": 44100, "channels": 1, "pts_ms": 20,
     });
     assert_eq!(object, expected);
 }
