@@ -1,1 +1,24 @@
-//! The Haven server.
+//! The Haven server: live LiveKit rooms on WebSockets and in files.
+//!
+//! Layers point one way: `api` → `sessions` → `worker` → the wire protocol. SQL is only in `db`;
+//! GStreamer is only in the worker processes. `ARCHITECTURE.md` shows who owns what.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod backoff;
+pub mod cli;
+mod clock;
+mod config;
+mod db;
+mod error;
+mod listener;
+mod recordings;
+mod runtime_dir;
+mod secret;
+mod sessions;
+mod shutdown;
+mod watch;
+mod worker;
+
+pub use error::Error;

@@ -1,2 +1,7 @@
 //! The Haven server.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    haven::cli::run()
+}

@@ -1,0 +1,233 @@
+//! Who may call: `Host`, `Origin` and token, before any route.
+
+use super::reply;
+use crate::{Error, config::Config, error::Kind, secret::Secret};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
+    header::{self, HeaderName},
+    uri::Authority,
+};
+use hyper::body::Incoming;
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+};
+use tower_service::Service as _;
+use viewer_socket::OriginPolicy;
+use warp::{filters::BoxedFilter, reply::Response};
+
+/// The two ends of a connection, in a request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The client's address.
+    pub(crate) remote: SocketAddr,
+    /// Ours.
+    pub(crate) local: SocketAddr,
+}
+
+/// The rules.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    token: Option<Secret>,
+    origins: OriginPolicy,
+    hosts: Vec<String>,
+}
+
+impl Gate {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            token: config.api_token.clone(),
+            origins: config.origins.clone(),
+            hosts: config
+                .allowed_hosts
+                .iter()
+                .map(|host| host.to_lowercase())
+                .collect(),
+        }
+    }
+
+    /// Whether a request may go on.
+    fn check<B>(&self, request: &Request<B>, local: IpAddr) -> Result<(), Error> {
+        if !self.knows_host(request, local) {
+            return Err(Error::new(
+                Kind::Misdirected,
+                "unknown_host",
+                "The server is not known by this Host: add it with --allowed-host",
+            ));
+        }
+        let upgrade = request.headers().contains_key(header::UPGRADE);
+        if (upgrade || changes_state(request.method())) && !self.origins.admits(request.headers()) {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "origin_not_allowed",
+                "This page's origin may not use the server: add it with --allowed-origin",
+            ));
+        }
+        if !self.has_token(request, upgrade) {
+            return Err(Error::new(
+                Kind::Unauthorized,
+                "unauthorized",
+                "The API token is missing or wrong",
+            ));
+        }
+        Ok(())
+    }
+
+    fn knows_host<B>(&self, request: &Request<B>, local: IpAddr) -> bool {
+        let header = request.headers().get(header::HOST);
+        // HTTP/2 has the host in the URI.
+        let authority = match (header, request.uri().authority()) {
+            (Some(host), _) => host.to_str().ok().and_then(|host| host.parse().ok()),
+            (None, authority) => authority.cloned(),
+        };
+        let Some(authority): Option<Authority> = authority else {
+            return false;
+        };
+        let host = authority.host().to_ascii_lowercase();
+        let literal = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>();
+        if let Ok(address) = literal
+            && (address.is_loopback() || address == local.to_canonical())
+        {
+            return true;
+        }
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || self
+                .hosts
+                .iter()
+                .any(|known| *known == host || known.eq_ignore_ascii_case(authority.as_str()))
+    }
+
+    fn has_token<B>(&self, request: &Request<B>, upgrade: bool) -> bool {
+        let Some(token) = &self.token else {
+            return true;
+        };
+        if is_public(request.uri().path()) {
+            return true;
+        }
+        let bearer = request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, given)| given.trim());
+        if bearer.is_some_and(|given| token.matches(given)) {
+            return true;
+        }
+        // A browser can't give a WebSocket a header.
+        upgrade
+            && url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+                .any(|(name, given)| name == "token" && token.matches(&given))
+    }
+
+    /// Lets pages of other origins that may use the server read its answers.
+    fn share(&self, asked: &HeaderMap, headers: &mut HeaderMap) {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = asked.get(header::ORIGIN)
+            && self.origins.admits(asked)
+        {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+    }
+
+    /// The answer to a browser that asks whether it may ask.
+    fn preflight(&self, asked: &HeaderMap) -> Response {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        if self.origins.admits(asked) {
+            let allowed: [(HeaderName, &str); 3] = [
+                (
+                    header::ACCESS_CONTROL_ALLOW_METHODS,
+                    "GET, POST, PUT, DELETE",
+                ),
+                (
+                    header::ACCESS_CONTROL_ALLOW_HEADERS,
+                    "authorization, content-type",
+                ),
+                (header::ACCESS_CONTROL_MAX_AGE, "600"),
+            ];
+            for (name, value) in allowed {
+                response
+                    .headers_mut()
+                    .insert(name, HeaderValue::from_static(value));
+            }
+        }
+        response
+    }
+}
+
+fn changes_state(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn is_public(path: &str) -> bool {
+    matches!(
+        path,
+        "/" | "/app.js" | "/app.css" | "/healthz" | "/health" | "/readyz"
+    )
+}
+
+/// The routes behind the gate.
+#[derive(Clone)]
+pub(crate) struct Service {
+    gate: Arc<Gate>,
+    routes: BoxedFilter<(Response,)>,
+}
+
+impl Service {
+    pub(crate) fn new(gate: Gate, routes: BoxedFilter<(Response,)>) -> Self {
+        Self {
+            gate: Arc::new(gate),
+            routes,
+        }
+    }
+
+    async fn answer(self, mut request: Request<Incoming>) -> Response {
+        let path = request.uri().path().to_owned();
+        let asked = request.headers().clone();
+        let local = request
+            .extensions()
+            .get::<Peer>()
+            .map(|peer| peer.local.ip());
+        let preflight = request.method() == Method::OPTIONS
+            && asked.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        // hyper leaves the body out of the answer to HEAD by itself.
+        if request.method() == Method::HEAD {
+            *request.method_mut() = Method::GET;
+        }
+        let local = local.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+        let response = match self.gate.check(&request, local) {
+            _ if preflight => self.gate.preflight(&asked),
+            Err(error) => reply::problem(error),
+            Ok(()) => {
+                let Ok(response) = warp::service(self.routes).call(request).await;
+                response
+            }
+        };
+        let mut response = reply::finish(&path, response);
+        self.gate.share(&asked, response.headers_mut());
+        response
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { Ok(this.answer(request).await) })
+    }
+}
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

@@ -1,0 +1,74 @@
+//! The HTTP API.
+
+mod body;
+mod gate;
+mod health;
+mod live_sessions;
+mod page;
+mod recordings;
+mod reply;
+mod watch;
+
+pub(crate) use gate::{Gate, Peer, Service};
+
+use crate::{Error, config::Config, error::Kind, sessions::Registry, shutdown::Shutdown};
+use percent_encoding::percent_decode_str;
+use std::{convert::Infallible, sync::Arc};
+use viewer_socket::OriginPolicy;
+use warp::{Filter, Rejection, filters::BoxedFilter, reply::Response};
+
+/// What handlers work on.
+pub(crate) struct App {
+    pub(crate) registry: Registry,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) origins: OriginPolicy,
+    pub(crate) default_output_format: String,
+    pub(crate) default_video_quality: String,
+}
+
+impl App {
+    pub(crate) fn new(registry: Registry, shutdown: Shutdown, config: &Config) -> Self {
+        Self {
+            registry,
+            shutdown,
+            origins: config.origins.clone(),
+            default_output_format: config.default_output_format.clone(),
+            default_video_quality: config.default_video_quality.clone(),
+        }
+    }
+}
+
+/// Every route. The answer to what is none of them is a JSON error too.
+pub(crate) fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
+    live_sessions::routes(&app)
+        .or(recordings::routes(&app))
+        .unify()
+        .or(watch::routes(&app))
+        .unify()
+        .or(health::routes(&app))
+        .unify()
+        .or(page::routes())
+        .unify()
+        .recover(reply::recover)
+        .unify()
+        .boxed()
+}
+
+/// Hands the application to a handler.
+fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible> + Clone + use<> {
+    let app = Arc::clone(app);
+    warp::any().map(move || Arc::clone(&app))
+}
+
+/// A path segment as a session's key: percent-decoded once, since warp hands it over raw.
+fn key_segment() -> impl Filter<Extract = (Result<String, Error>,), Error = Rejection> + Copy {
+    warp::path::param().map(|segment: String| {
+        percent_decode_str(&segment)
+            .decode_utf8()
+            .map(|text| text.into_owned())
+            .map_err(|error| {
+                Error::new(Kind::BadRequest, "malformed_path", "The path is not UTF-8")
+                    .caused_by(error)
+            })
+    })
+}

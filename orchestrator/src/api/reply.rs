@@ -1,0 +1,130 @@
+//! Results as responses: the one place that knows HTTP statuses.
+
+use crate::{Error, error::Kind};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::json;
+use std::{convert::Infallible, sync::Arc};
+use warp::{Rejection, Reply, reply::Response};
+
+/// A failure on its way out; [`finish`] words it.
+#[derive(Clone)]
+struct Problem(Arc<Error>);
+
+/// A handler's result as a response.
+pub(super) fn json<T: Serialize>(result: Result<T, Error>) -> Response {
+    match result {
+        Ok(value) => warp::reply::json(&value).into_response(),
+        Err(error) => problem(error),
+    }
+}
+
+/// A failure as a response.
+pub(super) fn problem(error: Error) -> Response {
+    let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    *response.status_mut() = status(error.kind());
+    response.extensions_mut().insert(Problem(Arc::new(error)));
+    response
+}
+
+/// Words a failure for its path, and logs it. Everything else stays as it is.
+pub(super) fn finish(path: &str, mut response: Response) -> Response {
+    let Some(Problem(error)) = response.extensions_mut().remove() else {
+        return response;
+    };
+    if response.status().is_server_error() {
+        tracing::error!(
+            path,
+            status = response.status().as_u16(),
+            error = error.chain(),
+            "request"
+        );
+    } else {
+        tracing::info!(
+            path,
+            status = response.status().as_u16(),
+            error = error.chain(),
+            "request"
+        );
+    }
+    let body = json!({
+        "success": false,
+        "error": worded(path, error.message()),
+        "code": error.code(),
+    });
+    let (mut parts, _) = response.into_parts();
+    let (body_parts, body) = warp::reply::json(&body).into_response().into_parts();
+    parts.headers.extend(body_parts.headers);
+    if error.kind() == Kind::Unauthorized {
+        let bearer = HeaderValue::from_static("Bearer");
+        parts.headers.insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    Response::from_parts(parts, body)
+}
+
+/// Frontends look for the word in every error of the recording API.
+fn worded(path: &str, message: &str) -> String {
+    if path.starts_with("/api/recording/") && !message.to_lowercase().contains("recording") {
+        return format!("Can't do that recording request: {message}");
+    }
+    message.to_owned()
+}
+
+/// warp's own rejections: no route, or not with this method.
+pub(super) async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
+    if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
+        return Ok(problem(Error::new(
+            Kind::MethodNotAllowed,
+            "method_not_allowed",
+            "This path does not take this method",
+        )));
+    }
+    if rejection.is_not_found() {
+        return Ok(problem(Error::new(
+            Kind::NotFound,
+            "not_found",
+            "There is nothing at this path",
+        )));
+    }
+    Ok(problem(Error::new(
+        Kind::BadRequest,
+        "malformed_request",
+        format!("The request can't be understood: {rejection:?}"),
+    )))
+}
+
+fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::BadRequest => StatusCode::BAD_REQUEST,
+        Kind::Unauthorized => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+        Kind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Kind::BadGateway => StatusCode::BAD_GATEWAY,
+        Kind::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::InsufficientStorage => StatusCode::INSUFFICIENT_STORAGE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_recording_api_say_recording() {
+        let text = worded("/api/recording/start", "There is nothing at this path");
+        assert!(text.contains("recording"));
+        assert_eq!(
+            worded("/api/recording/stop", "No recording"),
+            "No recording"
+        );
+        assert_eq!(worded("/api/live-sessions/start", "x"), "x");
+    }
+}

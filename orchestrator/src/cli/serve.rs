@@ -1,0 +1,183 @@
+//! `haven serve`: puts the server together, runs it, takes it apart.
+
+use crate::{
+    Error,
+    api::{self, App, Gate, Service},
+    config::{Config, ServeArgs},
+    db::Db,
+    error::Kind,
+    listener,
+    recordings::{Library, recovery::Wreck},
+    runtime_dir::RuntimeDir,
+    sessions::{Context, Registry, Sources},
+    shutdown::{self, Shutdown},
+    worker::Workers,
+};
+use rustix::fs::{FlockOperation, flock};
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{net::TcpListener, time::timeout};
+
+/// Longest way from the signal to the end of the process.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs the server until a signal ends it.
+///
+/// # Errors
+/// When it can't be started.
+pub(super) fn run(args: &ServeArgs) -> Result<(), Error> {
+    let config = Config::resolve(args, |name| std::env::var(name).ok())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal("starting", error))?;
+    let result = runtime.block_on(serve(config));
+    // Whatever didn't end in time must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve(config: Config) -> Result<(), Error> {
+    make_private_dir(&config.data_dir)?;
+    let _lock = lock(&config.data_dir)?;
+    let db = Db::open(&config.data_dir)?;
+    let shutdown = Shutdown::default();
+    let workers = Arc::new(Workers::new(
+        config.worker.clone(),
+        config.timings,
+        shutdown.tasks.clone(),
+    ));
+    let listener = bind(&config).await?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Error::internal("listening", error))?;
+    let wreck = Wreck::find(&db).await?;
+    let registry = registry(&config, &db, &workers, &shutdown)?;
+    let app = Arc::new(App::new(registry.clone(), shutdown.clone(), &config));
+    let service = Service::new(Gate::new(&config), api::routes(app));
+    let signal = shutdown::signalled();
+
+    let recovery = wreck.recover(db.clone(), Arc::clone(&workers));
+    shutdown
+        .tasks
+        .spawn(until_shutdown(shutdown.clone(), recovery));
+    shutdown
+        .tasks
+        .spawn(until_shutdown(shutdown.clone(), async move {
+            if let Err(error) = workers.probe().await {
+                tracing::error!(error = error.chain(), "sessions can't be started");
+            }
+        }));
+    let serving = listener::serve(listener, service, shutdown.clone());
+    shutdown.tasks.spawn(serving);
+    announce(&format!("listening on http://{address}"));
+
+    let signal = signal
+        .await
+        .map_err(|error| Error::internal("waiting for signals", error))?;
+    tracing::info!(signal, "shutting down");
+    if timeout(SHUTDOWN_LIMIT, end(&registry, &shutdown))
+        .await
+        .is_err()
+    {
+        tracing::error!("not everything ended in time");
+    }
+    drop(registry);
+    let _ = timeout(Duration::from_secs(2), db.close()).await;
+    Ok(())
+}
+
+/// Sessions first, so that viewers hear 1001 and files are complete; then everything else.
+async fn end(registry: &Registry, shutdown: &Shutdown) {
+    shutdown.token.cancel();
+    registry.shut_down().await;
+    shutdown.tasks.close();
+    shutdown.tasks.wait().await;
+}
+
+async fn until_shutdown(shutdown: Shutdown, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = shutdown.token.cancelled() => {}
+    }
+}
+
+fn registry(
+    config: &Config,
+    db: &Db,
+    workers: &Arc<Workers>,
+    shutdown: &Shutdown,
+) -> Result<Registry, Error> {
+    let pumpfun = pumpfun_api::Client::new(config.pumpfun.clone())
+        .map_err(|error| Error::internal("setting up the client of pump.fun", error))?;
+    let reserve = config.disk_reserve_bytes;
+    Ok(Registry::new(Arc::new(Context {
+        db: db.clone(),
+        workers: Arc::clone(workers),
+        sources: Sources {
+            pumpfun,
+            livekit: config.livekit.clone(),
+            ice_addresses: config.ice_addresses.clone(),
+            demo: config.demo,
+        },
+        library: Library::new(config.recording_dir.clone(), reserve, db.clone()),
+        runtime_dir: RuntimeDir::create(&config.data_dir)?,
+        waiting_timeout: config.waiting_timeout,
+        formats_dir: config.formats_dir.clone(),
+        shutdown: shutdown.clone(),
+    })))
+}
+
+async fn bind(config: &Config) -> Result<TcpListener, Error> {
+    TcpListener::bind(config.listen).await.map_err(|error| {
+        let message = format!("can't listen on {}: choose another --listen", config.listen);
+        Error::new(Kind::Unavailable, "cannot_listen", message).caused_by(error)
+    })
+}
+
+fn unusable(path: &Path) -> Error {
+    let message = format!("the folder {} can't be used", path.display());
+    Error::new(Kind::Unavailable, "unusable_folder", message)
+}
+
+fn make_private_dir(path: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| unusable(path).caused_by(error))
+}
+
+/// One server per data folder: the lock goes with the process, however it ends.
+fn lock(data_dir: &Path) -> Result<File, Error> {
+    let path = data_dir.join("haven.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| unusable(data_dir).caused_by(error))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+        let message = format!(
+            "another haven serve uses {}: stop it, or choose another --data-dir",
+            data_dir.display()
+        );
+        Error::new(Kind::Conflict, "data_dir_in_use", message).caused_by(error)
+    })?;
+    Ok(file)
+}
+
+/// Standard output may be closed or full; the server runs all the same.
+fn announce(line: &str) {
+    let mut out = std::io::stdout();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        tracing::warn!(line, "standard output can't be written to");
+    }
+}

@@ -1,0 +1,280 @@
+//! What the server is told: command line, environment, configuration file, defaults, in this order.
+
+mod file;
+
+use crate::{Error, error::Kind, secret::Secret, worker::Timings};
+use clap::Args;
+use file::FileConfig;
+use pumpfun_api::Endpoints;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use viewer_socket::OriginPolicy;
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000);
+/// Free bytes on the recordings' disk below which nothing is recorded.
+const DEFAULT_DISK_RESERVE_BYTES: u64 = 1 << 30;
+const DEFAULT_WAITING_TIMEOUT: Duration = Duration::from_secs(600);
+const DEFAULT_FORMAT: &str = "av1";
+const DEFAULT_QUALITY: &str = "medium";
+
+/// Options of `haven serve`. Each has an environment variable; secrets have no option.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to serve on; port 0 takes any free one [default: 127.0.0.1:8000]
+    #[arg(long, env = "HAVEN_LISTEN", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Folder of the database [default: ~/.local/share/haven]
+    #[arg(long, env = "HAVEN_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Folder of the recordings [default: recordings in the data folder]
+    #[arg(long, env = "HAVEN_RECORDING_DIR", value_name = "DIR")]
+    pub(crate) recording_dir: Option<PathBuf>,
+    /// Configuration file (TOML)
+    #[arg(long, env = "HAVEN_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Offer the built-in room `demo`: a test pattern with a running clock, and a tone
+    #[arg(long, env = "HAVEN_DEMO", num_args = 0..=1, default_missing_value = "true",
+          require_equals = true, value_name = "BOOL")]
+    pub(crate) demo: Option<bool>,
+    /// Serve an address other than loopback without a token
+    #[arg(long, env = "HAVEN_NO_AUTH", num_args = 0..=1, default_missing_value = "true",
+          require_equals = true, value_name = "BOOL")]
+    pub(crate) no_auth: Option<bool>,
+    /// File (mode 0600) with the token that clients must give; or set HAVEN_API_TOKEN
+    #[arg(long, env = "HAVEN_API_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) api_token_file: Option<PathBuf>,
+    /// A web page's origin that may use the server (repeatable)
+    #[arg(
+        long,
+        env = "HAVEN_ALLOWED_ORIGINS",
+        value_delimiter = ',',
+        value_name = "ORIGIN"
+    )]
+    pub(crate) allowed_origin: Vec<String>,
+    /// A host name under which the server may be addressed (repeatable)
+    #[arg(
+        long,
+        env = "HAVEN_ALLOWED_HOSTS",
+        value_delimiter = ',',
+        value_name = "HOST"
+    )]
+    pub(crate) allowed_host: Vec<String>,
+    /// The worker's executable [default: haven-worker beside this one]
+    #[arg(long, env = "HAVEN_WORKER", value_name = "FILE")]
+    pub(crate) worker: Option<PathBuf>,
+    /// Folder with further format descriptions
+    #[arg(long, env = "HAVEN_FORMATS_DIR", value_name = "DIR")]
+    pub(crate) formats_dir: Option<PathBuf>,
+    /// Free bytes on the recordings' disk below which nothing is recorded [default: 1 GiB]
+    #[arg(long, env = "HAVEN_DISK_RESERVE_BYTES", value_name = "BYTES")]
+    pub(crate) disk_reserve_bytes: Option<u64>,
+    /// Seconds without a publisher after which a session ends, 0: never [default: 600]
+    #[arg(long, env = "HAVEN_WAITING_TIMEOUT_S", value_name = "SECONDS")]
+    pub(crate) waiting_timeout_s: Option<u64>,
+    /// Format of recordings that name none [default: av1]
+    #[arg(long, env = "HAVEN_DEFAULT_OUTPUT_FORMAT", value_name = "FORMAT")]
+    pub(crate) default_output_format: Option<String>,
+    /// Quality of recordings that name none: low, medium or high [default: medium]
+    #[arg(long, env = "HAVEN_DEFAULT_VIDEO_QUALITY", value_name = "QUALITY")]
+    pub(crate) default_video_quality: Option<String>,
+    /// Local addresses to gather ICE candidates on
+    #[arg(
+        long,
+        env = "HAVEN_ICE_ADDRESSES",
+        value_delimiter = ',',
+        value_name = "IP"
+    )]
+    pub(crate) ice_addresses: Vec<IpAddr>,
+}
+
+/// A LiveKit server for generic rooms, with the key that makes tokens for it.
+#[derive(Clone, Debug)]
+pub(crate) struct LiveKit {
+    pub(crate) url: String,
+    pub(crate) api_key: String,
+    pub(crate) api_secret: Secret,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) recording_dir: PathBuf,
+    pub(crate) demo: bool,
+    pub(crate) api_token: Option<Secret>,
+    pub(crate) origins: OriginPolicy,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) worker: PathBuf,
+    pub(crate) formats_dir: Option<PathBuf>,
+    pub(crate) disk_reserve_bytes: u64,
+    pub(crate) waiting_timeout: Duration,
+    pub(crate) default_output_format: String,
+    pub(crate) default_video_quality: String,
+    pub(crate) ice_addresses: Vec<IpAddr>,
+    pub(crate) livekit: Option<LiveKit>,
+    pub(crate) pumpfun: Endpoints,
+    pub(crate) timings: Timings,
+}
+
+impl Config {
+    /// Puts together what `args` (the command line over the environment), the environment's
+    /// secrets (`env`), and the configuration file say.
+    ///
+    /// # Errors
+    /// A sentence that names the setting at fault.
+    pub(crate) fn resolve(
+        args: &ServeArgs,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+        let file = match &args.config {
+            Some(path) => FileConfig::read(path)?,
+            None => FileConfig::default(),
+        };
+        let home = env("HOME").map(PathBuf::from);
+        let place = |path: PathBuf| expand_home(path, home.as_deref());
+        let data_dir = match args.data_dir.clone().or(file.data_dir.clone()) {
+            Some(dir) => place(dir),
+            None => home
+                .clone()
+                .ok_or_else(|| invalid("there is no HOME: name a folder with --data-dir"))?
+                .join(".local/share/haven"),
+        };
+        let listen = args.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
+        let api_token = api_token(args, &env, &file)?;
+        let no_auth = args.no_auth.or(file.no_auth).unwrap_or(false);
+        if !listen.ip().is_loopback() && api_token.is_none() && !no_auth {
+            return Err(invalid(
+                "an address other than loopback needs a token (--api-token-file, \
+                 HAVEN_API_TOKEN) or an explicit --no-auth",
+            ));
+        }
+        let origins = OriginPolicy::new(either(&args.allowed_origin, &file.allowed_origins))
+            .map_err(|error| invalid(&format!("allowed_origins: {error}")))?;
+        let pumpfun = Endpoints::from_lookup(|name| env(name).or_else(|| file.pumpfun_url(name)))
+            .map_err(|error| invalid(&error.to_string()))?;
+        Ok(Self {
+            listen,
+            recording_dir: match args.recording_dir.clone().or(file.recording_dir.clone()) {
+                Some(dir) => place(dir),
+                None => data_dir.join("recordings"),
+            },
+            data_dir,
+            demo: args.demo.or(file.demo).unwrap_or(false),
+            api_token: api_token.filter(|_| !no_auth),
+            origins,
+            allowed_hosts: either(&args.allowed_host, &file.allowed_hosts).to_vec(),
+            worker: match args.worker.clone().or(file.worker.clone()) {
+                Some(path) => place(path),
+                None => worker_beside_us()?,
+            },
+            formats_dir: args
+                .formats_dir
+                .clone()
+                .or(file.formats_dir.clone())
+                .map(place),
+            disk_reserve_bytes: args
+                .disk_reserve_bytes
+                .or(file.disk_reserve_bytes)
+                .unwrap_or(DEFAULT_DISK_RESERVE_BYTES),
+            waiting_timeout: args
+                .waiting_timeout_s
+                .or(file.waiting_timeout_s)
+                .map_or(DEFAULT_WAITING_TIMEOUT, Duration::from_secs),
+            default_output_format: or_default(
+                &args.default_output_format,
+                &file.default_output_format,
+                DEFAULT_FORMAT,
+            ),
+            default_video_quality: or_default(
+                &args.default_video_quality,
+                &file.default_video_quality,
+                DEFAULT_QUALITY,
+            ),
+            ice_addresses: either(&args.ice_addresses, &file.ice_addresses).to_vec(),
+            livekit: livekit(&env, &file)?,
+            pumpfun,
+            timings: Timings::default(),
+        })
+    }
+}
+
+fn invalid(message: &str) -> Error {
+    Error::new(Kind::BadRequest, "invalid_configuration", message)
+}
+
+fn either<'a, T>(first: &'a [T], second: &'a [T]) -> &'a [T] {
+    if first.is_empty() { second } else { first }
+}
+
+fn or_default(first: &Option<String>, second: &Option<String>, default: &str) -> String {
+    first
+        .as_ref()
+        .or(second.as_ref())
+        .map_or_else(|| default.to_owned(), Clone::clone)
+}
+
+fn expand_home(path: PathBuf, home: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~"), home) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path,
+    }
+}
+
+fn worker_beside_us() -> Result<PathBuf, Error> {
+    let exe = std::env::current_exe().map_err(|error| {
+        invalid("can't tell where haven-worker is: use --worker").caused_by(error)
+    })?;
+    Ok(exe.with_file_name("haven-worker"))
+}
+
+/// The token: `--api-token-file`, else `HAVEN_API_TOKEN`, else the configuration file.
+fn api_token(
+    args: &ServeArgs,
+    env: &impl Fn(&str) -> Option<String>,
+    file: &FileConfig,
+) -> Result<Option<Secret>, Error> {
+    if let Some(path) = &args.api_token_file {
+        return file::read_secret(path).map(Some);
+    }
+    if let Some(token) = env("HAVEN_API_TOKEN") {
+        return Ok(Some(Secret::new(token.trim())));
+    }
+    match &file.api_token_file {
+        Some(path) => file::read_secret(path).map(Some),
+        None => Ok(file.api_token.clone()),
+    }
+}
+
+/// The three LiveKit settings belong together: each from the environment, else from the file.
+fn livekit(
+    env: &impl Fn(&str) -> Option<String>,
+    file: &FileConfig,
+) -> Result<Option<LiveKit>, Error> {
+    let url = env("LIVEKIT_URL").or_else(|| file.livekit_url.clone());
+    let key = env("LIVEKIT_API_KEY").or_else(|| file.livekit_api_key.clone());
+    let secret = env("LIVEKIT_API_SECRET")
+        .map(Secret::new)
+        .or_else(|| file.livekit_api_secret.clone());
+    let (Some(url), Some(api_key), Some(api_secret)) = (url, key, secret) else {
+        return Ok(None);
+    };
+    let scheme = url::Url::parse(&url).ok().filter(url::Url::has_host);
+    let known = ["ws", "wss", "http", "https"];
+    if !scheme.is_some_and(|url| known.contains(&url.scheme())) {
+        return Err(invalid("LIVEKIT_URL must be a ws:// or wss:// address"));
+    }
+    Ok(Some(LiveKit {
+        url,
+        api_key,
+        api_secret,
+    }))
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,110 @@
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+
+fn home(name: &str) -> Option<String> {
+    (name == "HOME").then(|| "/home/me".to_owned())
+}
+
+fn file(dir: &tempfile::TempDir, text: &str) -> ServeArgs {
+    let path = dir.path().join("haven.toml");
+    std::fs::write(&path, text).unwrap();
+    ServeArgs {
+        config: Some(path),
+        ..ServeArgs::default()
+    }
+}
+
+#[test]
+fn without_settings_it_serves_loopback_from_the_home_folder() {
+    let config = Config::resolve(&ServeArgs::default(), home).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+    assert_eq!(config.data_dir, Path::new("/home/me/.local/share/haven"));
+    assert_eq!(
+        config.recording_dir,
+        Path::new("/home/me/.local/share/haven/recordings")
+    );
+    assert!(config.livekit.is_none() && config.api_token.is_none() && !config.demo);
+    assert!(config.worker.ends_with("haven-worker"));
+}
+
+#[test]
+fn the_command_line_beats_the_environment_beats_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = file(
+        &dir,
+        "data_dir = '~/d'\ndemo = true\nwaiting_timeout_s = 5\nlivekit_url = 'ws://file'\n\
+         livekit_api_key = 'k'\nlivekit_api_secret = 's'\n",
+    );
+    args.waiting_timeout_s = Some(7);
+    let config = Config::resolve(&args, |name| match name {
+        "LIVEKIT_URL" => Some("ws://env".into()),
+        name => home(name),
+    })
+    .unwrap();
+    assert_eq!(config.data_dir, Path::new("/home/me/d"));
+    assert_eq!(config.waiting_timeout, Duration::from_secs(7));
+    assert!(config.demo);
+    let livekit = config.livekit.unwrap();
+    assert_eq!(
+        (livekit.url.as_str(), livekit.api_key.as_str()),
+        ("ws://env", "k")
+    );
+}
+
+#[test]
+fn a_mistake_in_the_file_names_its_line_and_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = file(&dir, "demo = true\nlivekit_api_secret = s3cret\n");
+    let error = Config::resolve(&args, home).unwrap_err().chain();
+    assert!(
+        error.contains("line 2") && !error.contains("s3cret"),
+        "{error}"
+    );
+    let error = Config::resolve(&file(&dir, "\n\ndemmo = true\n"), home).unwrap_err();
+    assert!(error.message().contains("line 3"), "{error}");
+}
+
+#[test]
+fn an_open_address_needs_a_token_or_an_explicit_no_auth() {
+    let mut args = ServeArgs {
+        listen: Some("0.0.0.0:0".parse().unwrap()),
+        ..ServeArgs::default()
+    };
+    assert!(Config::resolve(&args, home).is_err());
+    let token = |name: &str| match name {
+        "HAVEN_API_TOKEN" => Some("t0ken\n".to_owned()),
+        name => home(name),
+    };
+    let config = Config::resolve(&args, token).unwrap();
+    assert!(config.api_token.unwrap().matches("t0ken"));
+    args.no_auth = Some(true);
+    assert!(Config::resolve(&args, home).unwrap().api_token.is_none());
+}
+
+#[test]
+fn a_token_file_that_others_may_read_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    std::fs::write(&path, "t0ken\n").unwrap();
+    let args = ServeArgs {
+        api_token_file: Some(path.clone()),
+        ..ServeArgs::default()
+    };
+    let mode = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(&path, mode(0o644)).unwrap();
+    assert!(Config::resolve(&args, home).is_err());
+    std::fs::set_permissions(&path, mode(0o600)).unwrap();
+    let config = Config::resolve(&args, home).unwrap();
+    assert!(config.api_token.unwrap().matches("t0ken"));
+}
+
+#[test]
+fn a_livekit_address_that_is_none_is_refused() {
+    let error = Config::resolve(&ServeArgs::default(), |name| match name {
+        "LIVEKIT_URL" => Some("example.org".into()),
+        "LIVEKIT_API_KEY" | "LIVEKIT_API_SECRET" => Some("x".into()),
+        name => home(name),
+    })
+    .unwrap_err();
+    assert!(error.message().contains("LIVEKIT_URL"));
+}

@@ -1,0 +1,212 @@
+//! What may be recorded: the contract's formats, and what the probe says of this machine.
+
+use super::Config;
+use crate::{Error, error::Kind};
+use haven_wire::{FormatProbe, Probe, QualityPreset};
+use std::collections::BTreeMap;
+
+/// The formats that the API promises: name, aliases, description, video codec, audio codec,
+/// container. They are listed on every machine, available or not.
+const PROMISED: [(&str, &[&str], &str, &str, &str, &str); 4] = [
+    (
+        "av1",
+        &[],
+        "AV1 codec (recommended)",
+        "libaom-av1",
+        "aac",
+        "mp4",
+    ),
+    ("h264", &["mp4"], "H.264 codec", "libx264", "aac", "mp4"),
+    ("vp9", &["webm"], "VP9 codec", "libvpx-vp9", "opus", "webm"),
+    (
+        "source",
+        &[],
+        "The publisher's own encoding, untouched",
+        "copy",
+        "copy",
+        "mp4",
+    ),
+];
+
+/// The contract's quality presets: name, video and audio kbit/s.
+const PRESETS: [(&str, u32, u32); 3] = [
+    ("low", 1000, 64),
+    ("medium", 2000, 128),
+    ("high", 4000, 192),
+];
+
+/// What a recording will be.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Name of the format, aliases resolved.
+    pub(crate) format: String,
+    pub(crate) quality: String,
+    /// The file's extension.
+    pub(crate) extension: String,
+    pub(crate) config: Config,
+}
+
+/// Every format: those of the probe, and those promised that it doesn't have.
+pub(crate) fn known_formats(probe: Option<&Probe>) -> BTreeMap<String, FormatProbe> {
+    let mut formats = probe.map(|probe| probe.formats.clone()).unwrap_or_default();
+    for (name, aliases, description, codec, audio_codec, container) in PROMISED {
+        formats
+            .entry(name.to_owned())
+            .or_insert_with(|| FormatProbe {
+                description: description.to_owned(),
+                codec: codec.to_owned(),
+                audio_codec: audio_codec.to_owned(),
+                container: container.to_owned(),
+                aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
+                ..FormatProbe::default()
+            });
+    }
+    formats
+}
+
+/// The presets' bit rates, in the order of the contract.
+pub(crate) fn presets() -> impl Iterator<Item = (&'static str, QualityPreset)> {
+    PRESETS.into_iter().map(|(name, video_kbps, audio_kbps)| {
+        let preset = QualityPreset {
+            video_kbps,
+            audio_kbps,
+        };
+        (name, preset)
+    })
+}
+
+/// Decides what a recording will be.
+///
+/// # Errors
+/// Unprocessable for an unknown format or quality (with the known ones), unavailable where the
+/// format can't be made here (with the elements that are missing).
+pub(crate) fn plan(probe: Option<&Probe>, format: &str, quality: &str) -> Result<Plan, Error> {
+    let formats = known_formats(probe);
+    let found = formats
+        .get_key_value(format)
+        .or_else(|| {
+            formats
+                .iter()
+                .find(|(_, probe)| probe.aliases.iter().any(|alias| alias == format))
+        })
+        .ok_or_else(|| {
+            let known: Vec<_> = formats.keys().map(String::as_str).collect();
+            Error::field(
+                "output_format",
+                format_args!("names no recording format: known are {}", known.join(", ")),
+            )
+        })?;
+    let (name, probe) = found;
+    let preset = preset(probe, quality)?;
+    if !probe.available() {
+        return Err(unavailable(name, probe));
+    }
+    Ok(Plan {
+        format: name.clone(),
+        quality: quality.to_owned(),
+        extension: probe.container.clone(),
+        config: Config {
+            video_codec: probe.codec.clone(),
+            audio_codec: probe.audio_codec.clone(),
+            video_bitrate: format!("{}k", preset.video_kbps),
+            audio_bitrate: format!("{}k", preset.audio_kbps),
+            format: probe.container.clone(),
+            encoder: probe.encoder.clone(),
+        },
+    })
+}
+
+fn preset(probe: &FormatProbe, quality: &str) -> Result<QualityPreset, Error> {
+    let known = presets().find(|(name, _)| *name == quality);
+    probe
+        .qualities
+        .get(quality)
+        .copied()
+        .or(known.map(|(_, preset)| preset))
+        .ok_or_else(|| {
+            let known: Vec<_> = presets().map(|(name, _)| name).collect();
+            Error::field(
+                "video_quality",
+                format_args!("names no recording quality: known are {}", known.join(", ")),
+            )
+        })
+}
+
+fn unavailable(name: &str, probe: &FormatProbe) -> Error {
+    let missing: Vec<_> = probe
+        .missing
+        .iter()
+        .map(|(element, package)| format!("{element} (package {package})"))
+        .collect();
+    let message = if missing.is_empty() {
+        format!("A recording as {name} can't be made here: this haven-worker does not offer it")
+    } else {
+        format!(
+            "A recording as {name} can't be made here: install {}",
+            missing.join(", ")
+        )
+    };
+    Error::new(Kind::Unavailable, "format_unavailable", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe() -> Probe {
+        let h264 = FormatProbe {
+            codec: "libx264".into(),
+            audio_codec: "aac".into(),
+            container: "mp4".into(),
+            aliases: vec!["mp4".into()],
+            encoder: Some("x264enc".into()),
+            ..FormatProbe::default()
+        };
+        let av1 = FormatProbe {
+            encoder: None,
+            missing: [("av1enc".to_owned(), "gstreamer1.0-plugins-bad".to_owned())].into(),
+            ..h264.clone()
+        };
+        Probe {
+            formats: [("h264".to_owned(), h264), ("av1".to_owned(), av1)].into(),
+            ..Probe::default()
+        }
+    }
+
+    #[test]
+    fn an_alias_means_its_format() {
+        let plan = plan(Some(&probe()), "mp4", "high").unwrap();
+        assert_eq!(
+            (plan.format.as_str(), plan.extension.as_str()),
+            ("h264", "mp4")
+        );
+        assert_eq!(plan.config.video_bitrate, "4000k");
+        assert_eq!(plan.config.audio_bitrate, "192k");
+        assert_eq!(plan.config.encoder.as_deref(), Some("x264enc"));
+    }
+
+    #[test]
+    fn what_is_unknown_is_answered_with_what_is_known() {
+        let error = plan(Some(&probe()), "avi", "low").unwrap_err();
+        assert_eq!(error.kind(), Kind::Unprocessable);
+        assert!(
+            error.message().contains("av1, h264, source, vp9"),
+            "{error}"
+        );
+        let error = plan(Some(&probe()), "h264", "best").unwrap_err();
+        assert!(error.message().contains("low, medium, high"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = plan(Some(&probe()), "av1", "low").unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(error.message().contains("av1enc"), "{error}");
+        for error in [
+            plan(Some(&probe()), "source", "low"),
+            plan(None, "h264", "low"),
+        ] {
+            assert_eq!(error.unwrap_err().kind(), Kind::Unavailable);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The folder of recordings: names that never collide or escape it, and free space.
+
+use crate::{Error, clock, db::Db, error::Kind};
+use jiff::{Timestamp, tz::TimeZone};
+use parking_lot::Mutex;
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Longest part of a file's name that comes from the session's key, in bytes.
+const LONGEST_STEM: usize = 100;
+
+/// The folder of recordings.
+#[derive(Clone)]
+pub(crate) struct Library {
+    dir: PathBuf,
+    reserve_bytes: u64,
+    db: Db,
+    /// Names given out that are neither on the disk nor in the database yet.
+    reserved: Arc<Mutex<HashSet<PathBuf>>>,
+}
+
+/// A file's name, kept from others until it is in the database.
+pub(crate) struct Reservation {
+    path: PathBuf,
+    reserved: Arc<Mutex<HashSet<PathBuf>>>,
+}
+
+impl Reservation {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.reserved.lock().remove(&self.path);
+    }
+}
+
+impl Library {
+    /// The folder `dir`, below `reserve_bytes` of free space closed to new recordings.
+    pub(crate) fn new(dir: PathBuf, reserve_bytes: u64, db: Db) -> Self {
+        Self {
+            dir,
+            reserve_bytes,
+            db,
+            reserved: Arc::default(),
+        }
+    }
+
+    /// A name for a new file, in a folder that exists and has space.
+    ///
+    /// # Errors
+    /// Insufficient storage below the reserve; internal when the folder can't be made.
+    pub(crate) async fn new_file(
+        &self,
+        key: &str,
+        extension: &str,
+        at_ms: i64,
+    ) -> Result<Reservation, Error> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.check_space())
+            .await
+            .map_err(|error| Error::internal("looking for disk space", error))??;
+        let name = format!("{}_{}", stem(key), compact_time(at_ms));
+        for number in 1u32.. {
+            let file = match number {
+                1 => format!("{name}.{extension}"),
+                number => format!("{name}_{number}.{extension}"),
+            };
+            let Some(reservation) = self.reserve(self.dir.join(file)) else {
+                continue;
+            };
+            let taken = reservation.path.symlink_metadata().is_ok()
+                || self.db.knows_path(reservation.path.clone()).await?;
+            if !taken {
+                return Ok(reservation);
+            }
+        }
+        Err(Error::internal("naming a recording", "no name is free"))
+    }
+
+    fn reserve(&self, path: PathBuf) -> Option<Reservation> {
+        self.reserved
+            .lock()
+            .insert(path.clone())
+            .then(|| Reservation {
+                path,
+                reserved: Arc::clone(&self.reserved),
+            })
+    }
+
+    fn check_space(&self) -> Result<(), Error> {
+        let fail = |error| {
+            Error::new(
+                Kind::Internal,
+                "recording_dir",
+                format!("The recording folder {} can't be used", self.dir.display()),
+            )
+            .caused_by(error)
+        };
+        std::fs::create_dir_all(&self.dir).map_err(fail)?;
+        let space = rustix::fs::statvfs(&self.dir).map_err(|error| fail(error.into()))?;
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        if free < self.reserve_bytes {
+            return Err(Error::new(
+                Kind::InsufficientStorage,
+                "disk_full",
+                format!(
+                    "Not enough disk space for a recording: {} MB are free, {} MB are kept in reserve",
+                    free / 1_000_000,
+                    self.reserve_bytes / 1_000_000
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A session's key as part of a file's name: what might mean something to a file system or a
+/// shell becomes `_`.
+fn stem(key: &str) -> String {
+    let safe = |c: char| match c {
+        'A'..='Z' | 'a'..='z' | '0'..='9' | '.' | '_' | '-' => c,
+        _ => '_',
+    };
+    let stem: String = key.chars().take(LONGEST_STEM).map(safe).collect();
+    match stem.strip_prefix(['.', '-']) {
+        Some(rest) => format!("_{rest}"),
+        None => stem,
+    }
+}
+
+fn compact_time(at_ms: i64) -> String {
+    Timestamp::from_millisecond(at_ms)
+        .map(|time| {
+            time.to_zoned(TimeZone::UTC)
+                .strftime("%Y%m%d_%H%M%S")
+                .to_string()
+        })
+        .unwrap_or_else(|_| clock::rfc3339(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{NewRecording, NewSession, SessionKind};
+
+    const AT_MS: i64 = 1_762_948_800_123;
+
+    #[test]
+    fn names_stay_in_their_folder() {
+        for (key, expected) in [
+            ("demo", "demo"),
+            ("a b/c:ü", "a_b_c__"),
+            ("../../etc/passwd", "_._.._etc_passwd"),
+            ("-rf", "_rf"),
+            ("..", "_."),
+            ("\0\n'\"$`", "______"),
+        ] {
+            assert_eq!(stem(key), expected);
+            assert_eq!(Path::new(&stem(key)).components().count(), 1);
+        }
+        assert_eq!(stem(&"é".repeat(256)).len(), LONGEST_STEM);
+    }
+
+    #[tokio::test]
+    async fn names_never_collide() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::in_memory();
+        let library = Library::new(dir.path().join("new"), 0, db.clone());
+        let name = |file: &Reservation| file.path().file_name().unwrap().to_owned();
+
+        let first = library.new_file("a/b", "mp4", AT_MS).await.unwrap();
+        assert_eq!(name(&first), "a_b_20251112_120000.mp4");
+        let second = library.new_file("a:b", "mp4", AT_MS).await.unwrap();
+        assert_eq!(name(&second), "a_b_20251112_120000_2.mp4");
+
+        std::fs::write(first.path(), "on the disk").unwrap();
+        drop(first);
+        let session = NewSession {
+            key: "a:b".into(),
+            kind: SessionKind::Room,
+            started_at_ms: 0,
+        };
+        let new = NewRecording {
+            session_id: db.insert_session(session).await.unwrap(),
+            key: "a:b".into(),
+            format: "h264".into(),
+            config: "{}".into(),
+            started_at_ms: 0,
+            path: second.path().into(),
+        };
+        db.insert_recording(new).await.unwrap();
+        drop(second);
+        let third = library.new_file("a:b", "mp4", AT_MS).await.unwrap();
+        assert_eq!(name(&third), "a_b_20251112_120000_3.mp4");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = Library::new(dir.path().into(), u64::MAX, Db::in_memory());
+        let error = library.new_file("demo", "mp4", AT_MS).await.err().unwrap();
+        assert_eq!(error.kind(), Kind::InsufficientStorage);
+    }
+}

@@ -1,0 +1,528 @@
+//! The owner of one live session: its worker, its status, its recordings.
+
+use super::{
+    ending,
+    recording::Active,
+    registry::Context,
+    source::Target,
+    state::{Failure, Phase, View},
+    stream_info::StreamInfo,
+};
+use crate::{
+    Error,
+    backoff::Backoff,
+    clock,
+    db::{FileProgress, NewSession},
+    error::Kind,
+    recordings::{Plan, Recording},
+    watch::relay,
+    worker::{Worker, WorkerEvent},
+};
+use haven_wire::{
+    EndReason, RoomAccess, ServerMessage, SessionConfig, SessionState, SessionStatus, Source,
+    TokenReply, WorkerMessage,
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+use viewer_socket::{CloseReason, Hub, HubOptions, State, Status};
+
+/// How long a start waits for the stream's description, which runs beside the joining.
+const STREAM_INFO_TIMEOUT: Duration = Duration::from_secs(2);
+/// "Never", for a timer.
+const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What a session can be told.
+pub(super) enum Command {
+    Stop {
+        reason: &'static str,
+    },
+    StartRecording {
+        plan: Plan,
+        reply: oneshot::Sender<Result<Recording, Error>>,
+    },
+    StopRecording {
+        selector: Selector,
+        reply: oneshot::Sender<Result<Option<Recording>, Error>>,
+    },
+}
+
+/// Which of a session's recordings is meant; with neither, the only one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selector {
+    pub(crate) recording_id: Option<i64>,
+    /// Name of the format, aliases resolved.
+    pub(crate) format: Option<String>,
+}
+
+/// What work beside the actor comes back with.
+pub(super) enum Finding {
+    StreamInfo(StreamInfo),
+    /// For a launch.
+    Source(Result<Source, Error>),
+    /// For a worker's request; of a former worker it is of no use.
+    Token {
+        generation: u32,
+        request_id: u64,
+        result: Result<Option<RoomAccess>, Error>,
+    },
+    /// The length of a file that a dead worker left.
+    Measured {
+        recording_id: i64,
+        part: u32,
+        progress: FileProgress,
+    },
+}
+
+/// The owner of one session. Fields by duty: constants, owned state, in, out.
+pub(super) struct Actor {
+    pub(super) context: Arc<Context>,
+    target: Target,
+
+    pub(super) view: View,
+    pub(super) worker: Option<Worker>,
+    /// Counts the launches.
+    generation: u32,
+    launched_at: Instant,
+    backoff: Backoff,
+    restart_at: Option<Instant>,
+    /// Until when the room must be joined, while it isn't.
+    start_deadline: Option<Instant>,
+    stream_info_known: bool,
+    /// Why the worker says it ended.
+    ended: Option<EndReason>,
+    pub(super) recordings: Vec<Active>,
+    pub(super) findings: JoinSet<Finding>,
+
+    commands: mpsc::Receiver<Command>,
+    hub: Hub,
+    socket: watch::Sender<Option<PathBuf>>,
+    published: watch::Sender<View>,
+}
+
+/// A session that is over, and not yet announced to be.
+pub(super) struct Over {
+    view: View,
+    published: watch::Sender<View>,
+}
+
+impl Over {
+    /// Tells all who wait for the session's end.
+    pub(super) fn announce(mut self) {
+        self.view.advance(Phase::Ended, "nothing of it runs");
+        self.published.send_replace(self.view);
+    }
+}
+
+impl Actor {
+    pub(super) fn new(
+        context: Arc<Context>,
+        target: Target,
+        commands: mpsc::Receiver<Command>,
+    ) -> (Self, watch::Receiver<View>, Hub) {
+        let view = View {
+            phase: Phase::Starting,
+            session_id: 0,
+            key: target.key().to_owned(),
+            started_at_ms: clock::now_ms(),
+            status: SessionStatus::default(),
+            stream_info: StreamInfo::named(target.key(), target.key()),
+            recordings: Vec::new(),
+            failure: None,
+            end_reason: None,
+        };
+        let hub = Hub::new(HubOptions {
+            name: Some(view.key.clone()),
+            ..HubOptions::default()
+        });
+        let (published, seen) = watch::channel(view.clone());
+        let timings = *context.workers.timings();
+        let actor = Self {
+            target,
+            view,
+            worker: None,
+            generation: 0,
+            launched_at: Instant::now(),
+            backoff: Backoff::new(timings.first_restart, timings.longest_restart),
+            restart_at: None,
+            start_deadline: Some(Instant::now() + timings.start),
+            stream_info_known: false,
+            ended: None,
+            recordings: Vec::new(),
+            findings: JoinSet::new(),
+            commands,
+            hub: hub.clone(),
+            socket: watch::channel(None).0,
+            published,
+            context,
+        };
+        (actor, seen, hub)
+    }
+
+    /// Runs the session to its end: until nothing of it runs any more.
+    pub(super) async fn run(mut self) -> Over {
+        let linger = self.context.workers.timings().linger;
+        let relay = relay::run(self.hub.clone(), self.socket.subscribe(), linger);
+        self.context.shutdown.tasks.spawn(relay);
+        if let Err(error) = self.begin().await {
+            self.fail(&error);
+        }
+        while !self.is_over() {
+            let deadline = self.next_deadline();
+            tokio::select! {
+                Some(command) = self.commands.recv() => self.on_command(command).await,
+                event = next_event(&mut self.worker), if self.worker.is_some() => {
+                    self.on_event(event).await;
+                }
+                Some(finding) = self.findings.join_next() => match finding {
+                    Ok(finding) => self.on_finding(finding).await,
+                    Err(error) => self.fail(&Error::internal("running the session", error)),
+                },
+                () = sleep_until(deadline) => self.on_deadline().await,
+            }
+            self.publish();
+        }
+        self.end().await
+    }
+
+    async fn begin(&mut self) -> Result<(), Error> {
+        let session = NewSession {
+            key: self.view.key.clone(),
+            kind: self.target.kind(),
+            started_at_ms: self.view.started_at_ms,
+        };
+        self.view.session_id = self.context.db.insert_session(session).await?;
+        let (context, target) = (Arc::clone(&self.context), self.target.clone());
+        self.findings.spawn(async move {
+            let fetch = context.sources.stream_info(&target);
+            let unknown = StreamInfo::named(target.key(), target.key());
+            Finding::StreamInfo(timeout(STREAM_INFO_TIMEOUT, fetch).await.unwrap_or(unknown))
+        });
+        self.find_source();
+        Ok(())
+    }
+
+    fn find_source(&mut self) {
+        let (context, target) = (Arc::clone(&self.context), self.target.clone());
+        self.findings
+            .spawn(async move { Finding::Source(context.sources.source(&target).await) });
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Stop { reason } => self.stop(reason),
+            Command::StartRecording { plan, reply } => self.start_recording(plan, reply).await,
+            Command::StopRecording { selector, reply } => {
+                self.stop_recording(&selector, reply).await;
+            }
+        }
+    }
+
+    async fn on_finding(&mut self, finding: Finding) {
+        match finding {
+            Finding::StreamInfo(info) => {
+                self.view.stream_info = info;
+                self.stream_info_known = true;
+                self.check_joined().await;
+            }
+            Finding::Source(result) => self.on_source(result),
+            Finding::Token {
+                generation,
+                request_id,
+                result,
+            } => {
+                if let Some(worker) = self
+                    .worker
+                    .as_ref()
+                    .filter(|_| generation == self.generation)
+                {
+                    let reply = ServerMessage::Token(token_reply(request_id, result));
+                    if worker.send(reply).is_err() {
+                        tracing::warn!(key = self.view.key, "the worker takes no token");
+                    }
+                }
+            }
+            Finding::Measured {
+                recording_id,
+                part,
+                progress,
+            } => self.on_measured(recording_id, part, progress).await,
+        }
+    }
+
+    fn on_source(&mut self, result: Result<Source, Error>) {
+        match result {
+            _ if self.view.phase >= Phase::Stopping => {}
+            Ok(source) => {
+                if let Err(error) = self.launch(source) {
+                    self.fail_or_retry(&error);
+                }
+            }
+            Err(error) if self.view.phase == Phase::Running && error.kind() == Kind::NotFound => {
+                self.stop("room_deleted");
+            }
+            Err(error) => self.fail_or_retry(&error),
+        }
+    }
+
+    fn launch(&mut self, source: Source) -> Result<(), Error> {
+        self.generation += 1;
+        let name = format!("s{}-{}", self.view.session_id, self.generation);
+        let config = SessionConfig {
+            session_id: self.view.session_id,
+            key: self.view.key.clone(),
+            source,
+            media_socket: self.context.runtime_dir.socket(&name),
+            waiting_timeout_ms: u64::try_from(self.context.waiting_timeout.as_millis())
+                .unwrap_or(u64::MAX),
+            formats_dir: self.context.formats_dir.clone(),
+        };
+        self.worker = Some(self.context.workers.launch(config)?);
+        self.launched_at = Instant::now();
+        self.ended = None;
+        Ok(())
+    }
+
+    async fn on_event(&mut self, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Exited(how) => self.on_exit(&how).await,
+            WorkerEvent::Message(message) => match message {
+                WorkerMessage::Ready { version } => {
+                    tracing::debug!(key = self.view.key, version, "worker ready");
+                    self.socket.send_replace(Some(self.media_socket()));
+                }
+                WorkerMessage::TokenRequest { request_id } => self.find_token(request_id),
+                WorkerMessage::Status(status) => self.on_status(status).await,
+                WorkerMessage::RecordingStarted {
+                    recording_id,
+                    encoder,
+                } => self.on_recording_started(recording_id, encoder),
+                WorkerMessage::RecordingProgress(progress) => self.on_progress(&progress),
+                WorkerMessage::RecordingFinished { progress, error } => {
+                    self.on_recording_finished(&progress, error).await;
+                }
+                WorkerMessage::Ended { reason } => self.ended = Some(reason),
+            },
+        }
+    }
+
+    fn media_socket(&self) -> PathBuf {
+        let name = format!("s{}-{}", self.view.session_id, self.generation);
+        self.context.runtime_dir.socket(&name)
+    }
+
+    fn find_token(&mut self, request_id: u64) {
+        let (context, target) = (Arc::clone(&self.context), self.target.clone());
+        let generation = self.generation;
+        self.findings.spawn(async move {
+            Finding::Token {
+                generation,
+                request_id,
+                result: context.sources.access(&target).await,
+            }
+        });
+    }
+
+    async fn on_status(&mut self, status: SessionStatus) {
+        let state = match status.state {
+            SessionState::Live => State::Live,
+            SessionState::Waiting => State::Waiting,
+            SessionState::Reconnecting => State::Reconnecting,
+            SessionState::Connecting if self.view.phase == Phase::Starting => State::Waiting,
+            SessionState::Connecting => State::Reconnecting,
+        };
+        let changed = status.state != self.view.status.state;
+        self.view.status = status;
+        if self.view.phase < Phase::Stopping && changed {
+            self.hub.set_status(state.into());
+        }
+        self.check_joined().await;
+        self.resume_recordings().await;
+    }
+
+    /// Whether a worker runs that has joined the room.
+    pub(super) fn is_connected(&self) -> bool {
+        self.worker.is_some()
+            && self.view.phase == Phase::Running
+            && self.view.status.state != SessionState::Connecting
+    }
+
+    /// The start is complete once the room is joined and the stream's description is known, or
+    /// known not to come in time.
+    async fn check_joined(&mut self) {
+        let joined = self.worker.is_some() && self.view.status.state != SessionState::Connecting;
+        if self.view.phase != Phase::Starting || !joined || !self.stream_info_known {
+            return;
+        }
+        self.start_deadline = None;
+        self.view.advance(Phase::Running, "room joined");
+        let info = serde_json::to_string(&self.view.stream_info).unwrap_or_default();
+        let room = self.view.status.room_name.clone();
+        let stored = self
+            .context
+            .db
+            .session_joined(self.view.session_id, room, info);
+        log_failure(stored.await);
+    }
+
+    async fn on_exit(&mut self, how: &str) {
+        self.worker = None;
+        self.socket.send_replace(None);
+        if self.view.phase == Phase::Running {
+            self.view.status.state = SessionState::Reconnecting;
+            self.view.status.video = None;
+            self.view.status.audio = None;
+        }
+        self.measure_cut_files().await;
+        match (self.view.phase, self.ended.take()) {
+            (Phase::Starting, Some(ended)) => {
+                self.fail(&ending::start_failure(&ended, &self.view.key));
+            }
+            (Phase::Starting, None) => self.fail(&ending::crashed_at_start(how)),
+            (Phase::Running, ended) => match ended.as_ref().and_then(ending::reason) {
+                Some(reason) => self.stop(reason),
+                None => self.schedule_restart(how),
+            },
+            (Phase::Stopping | Phase::Ended, _) => {}
+        }
+    }
+
+    fn schedule_restart(&mut self, how: &str) {
+        if self.launched_at.elapsed() >= self.context.workers.timings().steady {
+            self.backoff.reset();
+        }
+        let pause = self.backoff.next(rand::random());
+        tracing::warn!(
+            key = self.view.key,
+            how,
+            ?pause,
+            "the worker is gone: restarting it"
+        );
+        self.hub.set_status(State::Reconnecting.into());
+        self.restart_at = Some(Instant::now() + pause);
+    }
+
+    /// At the start an error is the answer; later it is worth another try.
+    fn fail_or_retry(&mut self, error: &Error) {
+        match self.view.phase {
+            Phase::Running => self.schedule_restart(&error.chain()),
+            _ => self.fail(error),
+        }
+    }
+
+    /// The session can't be started, or can't go on.
+    fn fail(&mut self, error: &Error) {
+        tracing::warn!(key = self.view.key, error = error.chain(), "session failed");
+        if self.view.phase == Phase::Starting {
+            self.view.failure = Some(Failure::from(error));
+        }
+        self.stop(format!("error: {}", error.message()));
+        if let Some(worker) = self.worker.as_ref().filter(|_| self.view.failure.is_some()) {
+            worker.abandon();
+        }
+    }
+
+    fn stop(&mut self, reason: impl Into<String>) {
+        if self.view.phase >= Phase::Stopping {
+            return;
+        }
+        let reason = reason.into();
+        self.view.advance(Phase::Stopping, &reason);
+        self.start_deadline = None;
+        self.restart_at = None;
+        let mut status = Status::from(State::Ended);
+        status.extra.insert("reason".into(), reason.clone().into());
+        self.hub.set_status(status);
+        self.hub.close(match reason.as_str() {
+            "shutdown" => CloseReason::going_away(),
+            _ => CloseReason::session_ended(),
+        });
+        self.view.end_reason = Some(reason);
+        if let Some(worker) = &self.worker {
+            worker.stop();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.view.phase == Phase::Stopping && self.worker.is_none() && !self.is_measuring()
+    }
+
+    fn next_deadline(&self) -> Instant {
+        [
+            self.start_deadline,
+            self.restart_at,
+            self.recording_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or_else(|| Instant::now() + FAR)
+    }
+
+    async fn on_deadline(&mut self) {
+        let now = Instant::now();
+        if self.start_deadline.is_some_and(|deadline| deadline <= now) {
+            self.fail(&ending::start_timed_out());
+        }
+        if self.restart_at.is_some_and(|deadline| deadline <= now) {
+            self.restart_at = None;
+            self.find_source();
+        }
+        self.on_recording_deadline(now);
+    }
+
+    async fn end(mut self) -> Over {
+        let reason = self.view.end_reason.clone().unwrap_or_default();
+        self.end_recordings(&reason).await;
+        let (db, id) = (&self.context.db, self.view.session_id);
+        log_failure(match self.view.failure {
+            Some(_) => db.forget_session(id).await,
+            None => db.end_session(id, clock::now_ms(), reason).await,
+        });
+        // What is still being asked for (a token) is of no use any more.
+        self.findings.shutdown().await;
+        Over {
+            view: self.view,
+            published: self.published,
+        }
+    }
+
+    fn publish(&mut self) {
+        self.view.recordings = self.recordings.iter().map(Active::shown).collect();
+        self.published.send_replace(self.view.clone());
+    }
+}
+
+/// A failed write costs the history a line, never the session.
+pub(super) fn log_failure(result: Result<(), Error>) {
+    if let Err(error) = result {
+        tracing::error!(error = error.chain(), "the database");
+    }
+}
+
+async fn next_event(worker: &mut Option<Worker>) -> WorkerEvent {
+    match worker {
+        Some(worker) => worker.next_event().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn token_reply(request_id: u64, result: Result<Option<RoomAccess>, Error>) -> TokenReply {
+    match result {
+        Ok(access) => TokenReply {
+            request_id,
+            error: access.is_none().then(|| "this room needs no token".into()),
+            access,
+            retry: false,
+        },
+        Err(error) => TokenReply {
+            request_id,
+            access: None,
+            retry: error.kind() != Kind::NotFound,
+            error: Some(error.message().to_owned()),
+        },
+    }
+}

@@ -1,0 +1,14 @@
+//! Live sessions: each is owned by one actor; the registry knows them by their key.
+
+mod actor;
+mod ending;
+mod recording;
+mod registry;
+mod source;
+mod state;
+mod stream_info;
+
+pub(crate) use actor::Selector;
+pub(crate) use registry::{Context, Handle, Registry, Started};
+pub(crate) use source::Sources;
+pub(crate) use state::{Phase, View};

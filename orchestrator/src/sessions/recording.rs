@@ -1,0 +1,478 @@
+//! A session's recordings: asked for, running, cut by a crash, continued, finished.
+
+use super::{
+    actor::{Actor, Finding, Selector, log_failure},
+    state::Phase,
+};
+use crate::{
+    Error, clock,
+    db::{FileProgress, NewRecording},
+    error::Kind,
+    recordings::{Ended, Part, Plan, Recording, recovery},
+};
+use haven_wire::{RecordingConfig, RecordingProgress, ServerMessage};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{sync::oneshot, time::Instant};
+
+/// A worker says at once whether a recording can be made; frames may be long in coming. After
+/// this long the recording counts as begun.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stop waits for the file to be complete.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const CRASHED: &str = "worker_crashed";
+
+type StartReply = oneshot::Sender<Result<Recording, Error>>;
+type StopReply = oneshot::Sender<Result<Option<Recording>, Error>>;
+
+/// A recording that isn't over, and who waits for it.
+pub(super) struct Active {
+    recording: Recording,
+    quality: String,
+    extension: String,
+    /// Who asked for it, until the worker has answered.
+    starting: Option<(StartReply, Instant)>,
+    /// Who asked for its end.
+    stopping: Vec<(StopReply, Instant)>,
+    /// A stop was asked for: a crash doesn't continue it.
+    stop_asked: bool,
+    /// The last file was cut by a crash and is being measured.
+    measuring: bool,
+}
+
+impl Active {
+    pub(super) fn shown(&self) -> Recording {
+        self.recording.clone()
+    }
+
+    /// Its last file is complete, and it is to go on.
+    fn is_cut(&self) -> bool {
+        let last = self.recording.parts.last();
+        last.is_none_or(|part| part.end_reason.is_some()) && !self.stop_asked
+    }
+
+    fn matches(&self, selector: &Selector) -> bool {
+        selector
+            .recording_id
+            .is_none_or(|id| id == self.recording.id)
+            && selector
+                .format
+                .as_ref()
+                .is_none_or(|format| *format == self.recording.format)
+    }
+}
+
+impl Actor {
+    pub(super) async fn start_recording(&mut self, plan: Plan, reply: StartReply) {
+        match self.begin_recording(plan).await {
+            Ok(mut active) => {
+                active.starting = Some((reply, Instant::now() + START_TIMEOUT));
+                self.recordings.push(active);
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    async fn begin_recording(&self, plan: Plan) -> Result<Active, Error> {
+        if self.view.phase != Phase::Running {
+            return Err(Error::new(
+                Kind::NotFound,
+                "session_not_found",
+                format!(
+                    "No active session to make a recording of: {}",
+                    self.view.key
+                ),
+            ));
+        }
+        let same = |active: &Active| active.recording.format == plan.format;
+        if self.recordings.iter().any(same) {
+            return Err(Error::new(
+                Kind::Conflict,
+                "already_recording",
+                format!("A recording of this session as {} is running", plan.format),
+            ));
+        }
+        if !self.is_connected() {
+            return Err(Error::new(
+                Kind::Unavailable,
+                "session_reconnecting",
+                "The session is reconnecting: start the recording once it is back",
+            ));
+        }
+        let started_at_ms = clock::now_ms();
+        let library = &self.context.library;
+        let file = library
+            .new_file(&self.view.key, &plan.extension, started_at_ms)
+            .await?;
+        let path = file.path().to_owned();
+        let new = NewRecording {
+            session_id: self.view.session_id,
+            key: self.view.key.clone(),
+            format: plan.format.clone(),
+            config: serde_json::to_string(&plan.config).unwrap_or_default(),
+            started_at_ms,
+            path: path.clone(),
+        };
+        let id = self.context.db.insert_recording(new).await?;
+        let active = Active {
+            recording: Recording {
+                id,
+                key: self.view.key.clone(),
+                format: plan.format,
+                config: plan.config,
+                started_at_ms,
+                parts: vec![new_part(1, path, started_at_ms)],
+                ended: None,
+            },
+            quality: plan.quality,
+            extension: plan.extension,
+            starting: None,
+            stopping: Vec::new(),
+            stop_asked: false,
+            measuring: false,
+        };
+        if let Err(error) = self.tell_worker_to_record(&active) {
+            log_failure(self.context.db.forget_recording(id).await);
+            return Err(error);
+        }
+        tracing::info!(recording_id = id, key = self.view.key, "recording");
+        Ok(active)
+    }
+
+    fn tell_worker_to_record(&self, active: &Active) -> Result<(), Error> {
+        let path = active.recording.parts.last().map(|part| part.path.clone());
+        let message = ServerMessage::StartRecording(RecordingConfig {
+            recording_id: active.recording.id,
+            format: active.recording.format.clone(),
+            quality: active.quality.clone(),
+            path: path.unwrap_or_default(),
+        });
+        self.tell_worker(message)
+    }
+
+    fn tell_worker(&self, message: ServerMessage) -> Result<(), Error> {
+        let sent = self.worker.as_ref().map(|worker| worker.send(message));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => Err(Error::new(
+                Kind::Unavailable,
+                "worker_busy",
+                "The session's worker takes no messages; try the recording again",
+            )),
+        }
+    }
+
+    pub(super) async fn stop_recording(&mut self, selector: &Selector, reply: StopReply) {
+        let matching = |(_, active): &(usize, &Active)| active.matches(selector);
+        let found: Vec<usize> = self
+            .recordings
+            .iter()
+            .enumerate()
+            .filter(matching)
+            .map(|(index, _)| index)
+            .collect();
+        let index = match found[..] {
+            [] => return drop(reply.send(Ok(None))),
+            [index] => index,
+            _ => {
+                return drop(reply.send(Err(Error::field(
+                    "recording_id",
+                    "or `output_format` must say which recording: several are running",
+                ))));
+            }
+        };
+        let active = &mut self.recordings[index];
+        let id = active.recording.id;
+        active.stopping.push((reply, Instant::now() + STOP_TIMEOUT));
+        if std::mem::replace(&mut active.stop_asked, true) {
+            return;
+        }
+        if active.recording.open_part().is_none() {
+            self.finish(id, "stopped").await;
+        } else if !self.recordings[index].measuring
+            && let Err(error) = self.tell_worker(ServerMessage::StopRecording { recording_id: id })
+        {
+            let active = &mut self.recordings[index];
+            active.stop_asked = false;
+            if let Some((reply, _)) = active.stopping.pop() {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    pub(super) fn on_recording_started(&mut self, id: i64, encoder: String) {
+        if let Some(active) = self.active(id) {
+            active.recording.config.encoder = Some(encoder);
+            if let Some((reply, _)) = active.starting.take() {
+                let _ = reply.send(Ok(active.recording.clone()));
+            }
+        }
+    }
+
+    pub(super) fn on_progress(&mut self, progress: &RecordingProgress) {
+        if let Some(active) = self.active(progress.recording_id)
+            && let Some(part) = active.recording.open_part()
+        {
+            part.progress = file_progress(progress);
+        }
+    }
+
+    pub(super) async fn on_recording_finished(
+        &mut self,
+        progress: &RecordingProgress,
+        error: Option<String>,
+    ) {
+        let id = progress.recording_id;
+        let end_reason = self.view.end_reason.clone();
+        let Some(active) = self.active(id) else {
+            return;
+        };
+        if let (Some(error), Some((reply, _))) = (&error, active.starting.take()) {
+            return self.refuse(id, error, reply).await;
+        }
+        let reason = match error {
+            Some(error) => format!("error: {error}"),
+            None if active.stop_asked => "stopped".into(),
+            None => end_reason.unwrap_or_else(|| "stopped".into()),
+        };
+        self.end_part(id, file_progress(progress), &reason).await;
+        self.finish(id, &reason).await;
+    }
+
+    /// The worker can't make this recording: nothing of it is left.
+    async fn refuse(&mut self, id: i64, why: &str, reply: StartReply) {
+        self.recordings.retain(|active| active.recording.id != id);
+        log_failure(self.context.db.forget_recording(id).await);
+        let message = format!("The recording can't be started: {why}");
+        let _ = reply.send(Err(Error::new(
+            Kind::Unavailable,
+            "recording_failed",
+            message,
+        )));
+    }
+
+    /// After a worker's exit: the files it was writing are as long as they are.
+    pub(super) async fn measure_cut_files(&mut self) {
+        for active in &mut self.recordings {
+            let id = active.recording.id;
+            let Some(part) = active.recording.open_part() else {
+                continue;
+            };
+            let (number, path, known) = (part.number, part.path.clone(), part.progress);
+            active.measuring = true;
+            let workers = Arc::clone(&self.context.workers);
+            self.findings.spawn(async move {
+                Finding::Measured {
+                    recording_id: id,
+                    part: number,
+                    progress: recovery::measure_or(&workers, &path, known).await,
+                }
+            });
+        }
+    }
+
+    pub(super) async fn on_measured(&mut self, id: i64, part: u32, progress: FileProgress) {
+        let end_reason = self.view.end_reason.clone();
+        let Some(active) = self.active(id) else {
+            return;
+        };
+        active.measuring = false;
+        let (starting, stop_asked) = (active.starting.take(), active.stop_asked);
+        debug_assert_eq!(
+            active.recording.parts.last().map(|part| part.number),
+            Some(part)
+        );
+        if let Some((reply, _)) = starting {
+            return self
+                .refuse(id, "the session's worker has crashed", reply)
+                .await;
+        }
+        self.end_part(id, progress, CRASHED).await;
+        if stop_asked {
+            self.finish(id, "stopped").await;
+        } else if let Some(reason) = end_reason {
+            self.finish(id, &reason).await;
+        } else {
+            self.resume_recordings().await;
+        }
+    }
+
+    /// Recordings that a crash has cut go on in a new file, once a worker is in the room again.
+    pub(super) async fn resume_recordings(&mut self) {
+        if !self.is_connected() {
+            return;
+        }
+        let cut: Vec<i64> = self
+            .recordings
+            .iter()
+            .filter(|active| active.is_cut())
+            .map(|active| active.recording.id)
+            .collect();
+        for id in cut {
+            if let Err(error) = self.resume(id).await {
+                tracing::error!(
+                    recording_id = id,
+                    error = error.chain(),
+                    "can't go on recording"
+                );
+                self.finish(id, &format!("error: {}", error.message()))
+                    .await;
+            }
+        }
+    }
+
+    async fn resume(&mut self, id: i64) -> Result<(), Error> {
+        let context = Arc::clone(&self.context);
+        let key = self.view.key.clone();
+        let Some(index) = self.index(id) else {
+            return Ok(());
+        };
+        let active = &mut self.recordings[index];
+        let number = active
+            .recording
+            .parts
+            .last()
+            .map_or(1, |part| part.number + 1);
+        let at_ms = clock::now_ms();
+        let file = context
+            .library
+            .new_file(&key, &active.extension, at_ms)
+            .await?;
+        let path = file.path().to_owned();
+        context
+            .db
+            .insert_part(id, number, path.clone(), at_ms)
+            .await?;
+        active.recording.parts.push(new_part(number, path, at_ms));
+        tracing::info!(recording_id = id, key, part = number, "recording goes on");
+        self.tell_worker_to_record(&self.recordings[index])
+    }
+
+    async fn end_part(&mut self, id: i64, progress: FileProgress, reason: &str) {
+        let db = self.context.db.clone();
+        if let Some(active) = self.active(id)
+            && let Some(part) = active.recording.open_part()
+        {
+            part.progress = progress;
+            part.end_reason = Some(reason.to_owned());
+            let number = part.number;
+            log_failure(db.end_part(id, number, progress, reason.to_owned()).await);
+        }
+    }
+
+    /// A recording is over: stored, told to all who wait, and no longer among the running.
+    async fn finish(&mut self, id: i64, reason: &str) {
+        let Some(index) = self.index(id) else {
+            return;
+        };
+        let Active {
+            mut recording,
+            starting,
+            stopping,
+            ..
+        } = self.recordings.remove(index);
+        let at_ms = clock::now_ms();
+        if let Some(part) = recording.open_part() {
+            part.end_reason = Some(reason.to_owned());
+            let (number, progress) = (part.number, part.progress);
+            let stored = self
+                .context
+                .db
+                .end_part(id, number, progress, reason.to_owned());
+            log_failure(stored.await);
+        }
+        recording.ended = Some(Ended {
+            at_ms,
+            reason: reason.to_owned(),
+        });
+        let config = serde_json::to_string(&recording.config).ok();
+        let stored = self
+            .context
+            .db
+            .end_recording(id, at_ms, reason.to_owned(), config);
+        log_failure(stored.await);
+        tracing::info!(
+            recording_id = id,
+            key = self.view.key,
+            reason,
+            "recording ended"
+        );
+        if let Some((reply, _)) = starting {
+            let _ = reply.send(Ok(recording.clone()));
+        }
+        for (reply, _) in stopping {
+            let _ = reply.send(Ok(Some(recording.clone())));
+        }
+    }
+
+    /// At the session's end, when no worker runs and nothing is measured any more.
+    pub(super) async fn end_recordings(&mut self, reason: &str) {
+        while let Some(id) = self.recordings.first().map(|active| active.recording.id) {
+            self.finish(id, reason).await;
+        }
+    }
+
+    pub(super) fn is_measuring(&self) -> bool {
+        self.recordings.iter().any(|active| active.measuring)
+    }
+
+    /// When somebody who waits for a recording has waited long enough.
+    pub(super) fn recording_deadline(&self) -> Option<Instant> {
+        let starts = self
+            .recordings
+            .iter()
+            .filter_map(|active| active.starting.as_ref());
+        let stops = self.recordings.iter().flat_map(|active| &active.stopping);
+        starts
+            .map(|(_, deadline)| *deadline)
+            .chain(stops.map(|(_, deadline)| *deadline))
+            .min()
+    }
+
+    pub(super) fn on_recording_deadline(&mut self, now: Instant) {
+        for active in &mut self.recordings {
+            if let Some((reply, _)) = active.starting.take_if(|(_, deadline)| *deadline <= now) {
+                let _ = reply.send(Ok(active.recording.clone()));
+            }
+            for (reply, _) in active
+                .stopping
+                .extract_if(.., |(_, deadline)| *deadline <= now)
+            {
+                let _ = reply.send(Err(Error::new(
+                    Kind::GatewayTimeout,
+                    "recording_not_finalised",
+                    "The recording is still being finalised: ask again",
+                )));
+            }
+        }
+    }
+
+    fn index(&self, id: i64) -> Option<usize> {
+        self.recordings
+            .iter()
+            .position(|active| active.recording.id == id)
+    }
+
+    fn active(&mut self, id: i64) -> Option<&mut Active> {
+        self.recordings
+            .iter_mut()
+            .find(|active| active.recording.id == id)
+    }
+}
+
+fn new_part(number: u32, path: PathBuf, started_at_ms: i64) -> Part {
+    Part {
+        number,
+        path,
+        started_at_ms,
+        progress: FileProgress::default(),
+        end_reason: None,
+    }
+}
+
+fn file_progress(progress: &RecordingProgress) -> FileProgress {
+    FileProgress {
+        duration_ms: progress.duration_ms,
+        bytes: progress.bytes,
+        dropped_frames: progress.dropped_frames,
+    }
+}

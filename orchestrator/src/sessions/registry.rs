@@ -1,0 +1,254 @@
+//! The map from a session's key to its handle.
+
+use super::{
+    actor::{Actor, Command, Selector},
+    source::{Sources, Target},
+    state::{Phase, View},
+};
+use crate::{
+    Error,
+    db::Db,
+    error::Kind,
+    recordings::{Library, Plan, Recording},
+    runtime_dir::RuntimeDir,
+    shutdown::Shutdown,
+    worker::Workers,
+};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::{mpsc, oneshot, watch};
+use viewer_socket::Hub;
+
+/// Commands that may wait for a session's actor.
+const QUEUE: usize = 16;
+/// How often a start waits for a former session of the same key to be gone.
+const START_TRIES: u32 = 3;
+
+/// What every session needs.
+pub(crate) struct Context {
+    pub(crate) db: Db,
+    pub(crate) workers: Arc<Workers>,
+    pub(crate) sources: Sources,
+    pub(crate) library: Library,
+    pub(crate) runtime_dir: RuntimeDir,
+    pub(crate) waiting_timeout: Duration,
+    pub(crate) formats_dir: Option<PathBuf>,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// A handle to one session.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<View>,
+    /// Where its viewers get their frames.
+    pub(crate) hub: Hub,
+}
+
+/// A session that runs.
+pub(crate) struct Started {
+    pub(crate) view: View,
+    pub(crate) handle: Handle,
+    /// It ran before.
+    pub(crate) already_active: bool,
+}
+
+/// All sessions; owns the map and nothing else.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    context: Arc<Context>,
+    sessions: Arc<Mutex<Sessions>>,
+}
+
+#[derive(Default)]
+struct Sessions {
+    by_key: BTreeMap<String, Handle>,
+    closed: bool,
+}
+
+/// Takes a session out of the map, also when its actor panics.
+struct Entry {
+    sessions: Arc<Mutex<Sessions>>,
+    key: String,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.sessions.lock().by_key.remove(&self.key);
+    }
+}
+
+impl Handle {
+    /// What is true of the session now.
+    pub(crate) fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// Waits until the session is over.
+    pub(crate) async fn ended(&self) {
+        let mut view = self.view.clone();
+        // An error says that the actor is gone, which is an end too.
+        let _ = view.wait_for(|view| view.phase == Phase::Ended).await;
+    }
+
+    /// Ends the session and waits for its end.
+    pub(crate) async fn stop(&self, reason: &'static str) {
+        // A full queue or a gone actor: the wait below is right in either case.
+        let _ = self.commands.send(Command::Stop { reason }).await;
+        self.ended().await;
+    }
+
+    /// Starts a recording.
+    ///
+    /// # Errors
+    /// Conflict when one in this format runs; others when it can't be started.
+    pub(crate) async fn start_recording(&self, plan: Plan) -> Result<Recording, Error> {
+        self.ask(|reply| Command::StartRecording { plan, reply })
+            .await
+    }
+
+    /// Stops the recording that `selector` means; none when no such one runs.
+    ///
+    /// # Errors
+    /// Unprocessable when several run and none is named.
+    pub(crate) async fn stop_recording(
+        &self,
+        selector: Selector,
+    ) -> Result<Option<Recording>, Error> {
+        self.ask(|reply| Command::StopRecording { selector, reply })
+            .await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
+    ) -> Result<T, Error> {
+        let gone = || {
+            Error::new(
+                Kind::NotFound,
+                "session_not_found",
+                "No active session: it has just ended",
+            )
+        };
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(command(reply))
+            .await
+            .map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self {
+            context,
+            sessions: Arc::default(),
+        }
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The session of this key, unless it is over.
+    pub(crate) fn find(&self, key: &str) -> Option<Handle> {
+        self.sessions.lock().by_key.get(key).cloned()
+    }
+
+    /// Every session, by key.
+    pub(crate) fn all(&self) -> Vec<Handle> {
+        self.sessions.lock().by_key.values().cloned().collect()
+    }
+
+    /// Starts a session, or joins in waiting for the one that is being started, or finds the one
+    /// that runs. Answers once the room is joined.
+    ///
+    /// # Errors
+    /// Why it could not be started; nothing of it is left then.
+    pub(crate) async fn start(&self, target: &Target) -> Result<Started, Error> {
+        for _ in 0..START_TRIES {
+            let (handle, already_active) = self.find_or_spawn(target)?;
+            let mut view = handle.view.clone();
+            let settled = view
+                .wait_for(|view| match view.phase {
+                    Phase::Starting => false,
+                    Phase::Running | Phase::Ended => true,
+                    // A failure is told once nothing is left of the session.
+                    Phase::Stopping => view.failure.is_none(),
+                })
+                .await
+                .map(|view| view.clone())
+                .map_err(|error| Error::internal("starting the session", error))?;
+            match settled {
+                View {
+                    failure: Some(failure),
+                    ..
+                } => return Err(failure.into()),
+                View {
+                    phase: Phase::Running,
+                    ..
+                } => {
+                    return Ok(Started {
+                        view: settled,
+                        handle,
+                        already_active,
+                    });
+                }
+                // The former session is ending: begin anew after it.
+                _ => handle.ended().await,
+            }
+        }
+        Err(Error::new(
+            Kind::Conflict,
+            "session_stopping",
+            "The session was stopped while it was being started",
+        ))
+    }
+
+    /// Ends every session and starts no more; returns when all are over.
+    pub(crate) async fn shut_down(&self) {
+        let handles: Vec<_> = {
+            let mut sessions = self.sessions.lock();
+            sessions.closed = true;
+            sessions.by_key.values().cloned().collect()
+        };
+        // All at once: each has its own worker to wait for.
+        let stops = handles.iter().map(|handle| handle.stop("shutdown"));
+        futures_util::future::join_all(stops).await;
+    }
+
+    fn find_or_spawn(&self, target: &Target) -> Result<(Handle, bool), Error> {
+        let mut sessions = self.sessions.lock();
+        if let Some(handle) = sessions.by_key.get(target.key()) {
+            return Ok((handle.clone(), true));
+        }
+        if sessions.closed {
+            return Err(Error::new(
+                Kind::Unavailable,
+                "shutting_down",
+                "The server is shutting down",
+            ));
+        }
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let (actor, view, hub) = Actor::new(Arc::clone(&self.context), target.clone(), queue);
+        let handle = Handle {
+            commands,
+            view,
+            hub,
+        };
+        let key = target.key().to_owned();
+        sessions.by_key.insert(key.clone(), handle.clone());
+        let entry = Entry {
+            sessions: Arc::clone(&self.sessions),
+            key,
+        };
+        self.context.shutdown.tasks.spawn(async move {
+            let over = actor.run().await;
+            // Out of the map first: who hears of the end may start the next session.
+            drop(entry);
+            over.announce();
+        });
+        Ok((handle, false))
+    }
+}

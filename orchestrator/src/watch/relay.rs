@@ -1,0 +1,73 @@
+//! Frames from a session's worker into its hub, while somebody watches.
+
+use crate::backoff::Backoff;
+use std::{path::PathBuf, time::Duration};
+use tokio::{sync::watch, time::sleep};
+use viewer_socket::{
+    Hub,
+    relay::{Relay, StatusFrom},
+};
+
+/// Runs until `socket`'s sender is dropped. `socket` is where the session's worker serves its
+/// frames, while one runs: the hub and its viewers outlive workers.
+pub(crate) async fn run(hub: Hub, mut socket: watch::Receiver<Option<PathBuf>>, linger: Duration) {
+    let mut viewers = hub.viewers();
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    loop {
+        let Ok(path) = socket
+            .wait_for(Option::is_some)
+            .await
+            .map(|path| path.clone())
+        else {
+            return;
+        };
+        let Some(path) = path else { continue };
+        tokio::select! {
+            watched = viewers.wait_for(|count| *count > 0) => if watched.is_err() { return },
+            changed = socket.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        }
+        let relayed = async {
+            match Relay::connect(&path).await {
+                Ok(relay) => {
+                    let end = relay.run(&hub, StatusFrom::Caller).await;
+                    tracing::debug!(path = %path.display(), ?end, "relay ended");
+                    true
+                }
+                Err(error) => {
+                    tracing::debug!(path = %path.display(), %error, "no relay yet");
+                    false
+                }
+            }
+        };
+        tokio::select! {
+            connected = relayed => {
+                if connected {
+                    backoff.reset();
+                }
+                let pause = backoff.next(rand::random());
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    changed = socket.changed() => if changed.is_err() { return },
+                }
+            }
+            () = unwatched(viewers.clone(), linger) => {}
+            changed = socket.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Waits until nobody has watched for `linger`.
+async fn unwatched(mut viewers: watch::Receiver<usize>, linger: Duration) {
+    loop {
+        if viewers.wait_for(|count| *count == 0).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = sleep(linger) => return,
+            watched = viewers.wait_for(|count| *count > 0) => if watched.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! From an HTTP request to a viewer.
+
+use crate::{Error, error::Kind, sessions::Registry, shutdown::Shutdown};
+use http::{HeaderMap, Method, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use viewer_socket::{
+    CloseReason, OriginPolicy, Protocol, UpgradeError, ViewerOptions, accept, close_with,
+    serve_viewer,
+};
+
+/// What is known of a request for a WebSocket.
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    /// Raw; empty without one.
+    pub(crate) query: String,
+    pub(crate) on_upgrade: Option<OnUpgrade>,
+}
+
+/// Answers a request for a WebSocket and serves the viewer in a task of its own. Without a session
+/// of this key the upgrade is accepted and closed with 4404: a browser can't see an HTTP status.
+///
+/// # Errors
+/// When it is no proper upgrade, or asks for what there isn't; with headers for the answer.
+pub(crate) fn open(
+    registry: &Registry,
+    shutdown: &Shutdown,
+    origins: &OriginPolicy,
+    (key, protocol): (String, Protocol),
+    request: Request,
+) -> Result<Response<()>, (Error, HeaderMap)> {
+    let query = Some(request.query.as_str()).filter(|query| !query.is_empty());
+    let options = ViewerOptions::from_query(query).map_err(|error| {
+        let error = Error::field(error.parameter, format_args!("must be {}", error.expected));
+        (error, HeaderMap::new())
+    })?;
+    let response = accept(&request.method, &request.headers, origins)
+        .map_err(|error| (refusal(error), error.headers()))?;
+    let Some(on_upgrade) = request.on_upgrade else {
+        return Err((
+            refusal(UpgradeError::NotAnUpgrade),
+            UpgradeError::NotAnUpgrade.headers(),
+        ));
+    };
+    let handle = registry.find(&key);
+    let going_down = shutdown.token.clone();
+    shutdown.tasks.spawn(async move {
+        let io = match on_upgrade.await {
+            Ok(upgraded) => TokioIo::new(upgraded),
+            Err(error) => return tracing::debug!(key, %error, "a viewer left at the upgrade"),
+        };
+        match handle {
+            None => {
+                let close = CloseReason::not_found(format!("no active session: {key}"));
+                close_with(io, close.code, &close.reason).await;
+            }
+            Some(handle) => {
+                let gone = going_down.cancelled_owned();
+                let end = serve_viewer(io, &handle.hub, protocol, &options, gone).await;
+                tracing::debug!(key, ?end, "viewer");
+            }
+        }
+    });
+    Ok(response)
+}
+
+fn refusal(error: UpgradeError) -> Error {
+    let kind = match error.status() {
+        StatusCode::METHOD_NOT_ALLOWED => Kind::MethodNotAllowed,
+        StatusCode::FORBIDDEN => Kind::Forbidden,
+        StatusCode::UPGRADE_REQUIRED => Kind::UpgradeRequired,
+        _ => Kind::BadRequest,
+    };
+    Error::new(kind, error.code(), sentence(&error.to_string()))
+}
+
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) => first.to_uppercase().chain(characters).collect(),
+        None => String::new(),
+    }
+}

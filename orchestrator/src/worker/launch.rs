@@ -1,0 +1,135 @@
+//! Starting a worker's process.
+
+use super::{Worker, Workers, link};
+use crate::{Error, error::Kind};
+use haven_wire::{ServerMessage, SessionConfig};
+use std::{ffi::OsStr, process::Stdio};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader},
+    process::Command,
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Messages in either direction that may wait to be taken.
+const QUEUE: usize = 64;
+/// A longer line of a worker's log is broken.
+const LONGEST_LOG_LINE_BYTES: u64 = 8 << 10;
+
+impl Workers {
+    /// A command that runs the worker's executable with a cleared environment: secrets of the
+    /// server's environment are none of its business.
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| may_pass(name)));
+        command
+    }
+
+    /// Starts a worker for a session. It is supervised by tasks of its own until it has exited.
+    ///
+    /// # Errors
+    /// When the executable can't be run.
+    pub(crate) fn launch(&self, config: SessionConfig) -> Result<Worker, Error> {
+        let key = config.key.clone();
+        let mut child = self
+            .command()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C in the server's terminal must not reach workers: the server stops them.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| self.cannot_run(error))?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(self.cannot_run(std::io::Error::other("it has no pipes")));
+        };
+        let (commands, command_queue) = mpsc::channel(QUEUE);
+        let (event_queue, events) = mpsc::channel(QUEUE);
+        let stop = CancellationToken::new();
+        let abandon = CancellationToken::new();
+        let _ = commands.try_send(ServerMessage::Start(config));
+        self.tasks.spawn(log(stderr, key.clone()));
+        self.tasks.spawn(link::write(stdin, command_queue));
+        let link = link::Link {
+            key,
+            child,
+            commands: commands.clone(),
+            events: event_queue,
+            stop: stop.clone(),
+            abandon: abandon.clone(),
+            timings: self.timings,
+        };
+        self.tasks.spawn(link.run(stdout));
+        Ok(Worker {
+            commands,
+            events,
+            stop,
+            abandon,
+        })
+    }
+
+    pub(super) fn cannot_run(&self, error: std::io::Error) -> Error {
+        Error::new(
+            Kind::Unavailable,
+            "worker_unavailable",
+            format!(
+                "The worker {} can't be run: install haven-worker beside haven, or name it with --worker",
+                self.executable.display()
+            ),
+        )
+        .caused_by(error)
+    }
+}
+
+fn may_pass(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    matches!(name, "PATH" | "HOME" | "LANG" | "TZ" | "RUST_LOG")
+        || name.starts_with("XDG_")
+        || name.starts_with("GST_")
+}
+
+/// Copies a worker's log into ours, with the session's key.
+async fn log(stderr: impl AsyncRead + Unpin, key: String) {
+    let mut input = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut input)
+            .take(LONGEST_LOG_LINE_BYTES)
+            .read_until(b'\n', &mut line)
+            .await;
+        match read {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(line.trim_ascii_end());
+                tracing::info!(target: "worker", key, "{text}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_the_environment_stay_here() {
+        for name in ["PATH", "HOME", "XDG_RUNTIME_DIR", "GST_PLUGIN_PATH", "TZ"] {
+            assert!(may_pass(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "LIVEKIT_API_SECRET",
+            "HAVEN_API_TOKEN",
+            "LD_PRELOAD",
+            "PATHX",
+        ] {
+            assert!(!may_pass(OsStr::new(name)), "{name}");
+        }
+    }
+}

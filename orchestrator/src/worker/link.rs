@@ -1,0 +1,176 @@
+//! Messages with a worker, and the ladder that ends it.
+
+use super::{Timings, WorkerEvent};
+use haven_wire::{LineError, LineReader, ServerMessage, WorkerMessage, encode_line};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::{process::ExitStatus, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    process::Child,
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long what a dead worker said last is read for: a process it left may hold the pipe open.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// "Never", for a timer.
+const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The supervision of one worker process.
+pub(super) struct Link {
+    pub(super) key: String,
+    pub(super) child: Child,
+    pub(super) commands: mpsc::Sender<ServerMessage>,
+    pub(super) events: mpsc::Sender<WorkerEvent>,
+    pub(super) stop: CancellationToken,
+    pub(super) abandon: CancellationToken,
+    pub(super) timings: Timings,
+}
+
+/// Where a worker is on its way up and down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Launched; killed if it isn't ready in time.
+    Launched,
+    Ready,
+    /// `Shutdown` was said; SIGINT is next.
+    Asked,
+    /// SIGINT was sent, or nothing is to be finalised; SIGKILL is next.
+    Last,
+    Killed,
+}
+
+impl Link {
+    /// Runs until the process has been waited for; its end is the last event.
+    pub(super) async fn run(mut self, stdout: impl AsyncRead + Unpin) {
+        let mut reader = LineReader::new(stdout);
+        let how = self.supervise(&mut reader).await;
+        let rest = async {
+            while let Ok(Some(message)) = reader.next::<WorkerMessage>().await {
+                self.tell(WorkerEvent::Message(message)).await;
+            }
+        };
+        if timeout(LAST_WORDS, rest).await.is_err() {
+            tracing::warn!(
+                key = self.key,
+                "a process of the worker holds its pipe open"
+            );
+        }
+        tracing::info!(key = self.key, how, "worker exited");
+        self.tell(WorkerEvent::Exited(how)).await;
+    }
+
+    async fn supervise<R: AsyncRead + Unpin>(&mut self, reader: &mut LineReader<R>) -> String {
+        let (mut step, mut reading) = (Step::Launched, true);
+        let mut deadline = Instant::now() + self.timings.ready;
+        let mut why = None;
+        loop {
+            let going = matches!(step, Step::Launched | Step::Ready);
+            tokio::select! {
+                status = self.child.wait() => return ending(status, why),
+                () = self.abandon.cancelled(), if going || step == Step::Asked => {
+                    self.ask();
+                    (step, deadline) = (Step::Last, Instant::now() + self.timings.abandon);
+                }
+                () = self.stop.cancelled(), if going => {
+                    self.ask();
+                    (step, deadline) = (Step::Asked, Instant::now() + self.timings.shutdown);
+                }
+                () = sleep_until(deadline) => {
+                    (step, deadline) = self.next_step(step, &mut why);
+                }
+                line = reader.next::<WorkerMessage>(), if reading => match line {
+                    Ok(Some(message)) => {
+                        if step == Step::Launched && matches!(message, WorkerMessage::Ready { .. }) {
+                            (step, deadline) = (Step::Ready, Instant::now() + FAR);
+                        }
+                        self.tell(WorkerEvent::Message(message)).await;
+                    }
+                    Err(LineError::Malformed(error)) => {
+                        tracing::warn!(key = self.key, %error, "the worker said what can't be understood");
+                    }
+                    // It can't be heard any more, so it is of no use: let it finalise and go.
+                    Ok(None) | Err(_) => {
+                        reading = false;
+                        self.stop.cancel();
+                    }
+                },
+            }
+        }
+    }
+
+    fn next_step(&self, step: Step, why: &mut Option<&'static str>) -> (Step, Instant) {
+        let now = Instant::now();
+        match step {
+            Step::Launched => {
+                *why = Some("it was not ready in time");
+                self.signal(Signal::KILL);
+                (Step::Killed, now + FAR)
+            }
+            Step::Asked => {
+                tracing::warn!(key = self.key, "the worker does not stop: interrupting it");
+                self.signal(Signal::INT);
+                (Step::Last, now + self.timings.interrupt)
+            }
+            Step::Last => {
+                tracing::warn!(key = self.key, "the worker does not stop: killing it");
+                self.signal(Signal::KILL);
+                (Step::Killed, now + FAR)
+            }
+            Step::Ready | Step::Killed => (step, now + FAR),
+        }
+    }
+
+    fn ask(&self) {
+        if self.commands.try_send(ServerMessage::Shutdown).is_err() {
+            tracing::warn!(key = self.key, "the worker takes no messages");
+        }
+    }
+
+    /// Signals the worker's process group. The process hasn't been waited for, so its id is its
+    /// own still.
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw)
+            && let Err(error) = kill_process_group(pid, signal)
+        {
+            tracing::warn!(key = self.key, %error, "can't signal the worker");
+        }
+    }
+
+    async fn tell(&self, event: WorkerEvent) {
+        // The session is gone: its handle was dropped, which has begun the ladder.
+        let _ = self.events.send(event).await;
+    }
+}
+
+fn ending(status: std::io::Result<ExitStatus>, why: Option<&str>) -> String {
+    let how = match status {
+        Ok(status) => status.to_string(),
+        Err(error) => format!("can't be waited for: {error}"),
+    };
+    match why {
+        Some(why) => format!("{why} ({how})"),
+        None => how,
+    }
+}
+
+/// Writes messages to the worker until either side is gone.
+pub(super) async fn write(
+    mut stdin: impl AsyncWrite + Unpin,
+    mut messages: mpsc::Receiver<ServerMessage>,
+) {
+    while let Some(message) = messages.recv().await {
+        let line = match encode_line(&message) {
+            Ok(line) => line,
+            Err(error) => {
+                tracing::error!(%error, "a message to a worker can't be written");
+                continue;
+            }
+        };
+        if stdin.write_all(&line).await.is_err() || stdin.flush().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the worker's executable knows of this machine and of files: GStreamer is only there.
+
+use super::Workers;
+use crate::{Error, error::Kind};
+use haven_wire::Probe;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{ffi::OsStr, fs::File, path::Path, process::Stdio, time::Duration};
+use tokio::{
+    io::AsyncReadExt,
+    time::{Instant, sleep, timeout},
+};
+
+/// The first probe of a machine scans all its plug-ins.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A long recording has to be read whole where its index is missing.
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(300);
+/// A worker whose server died finalises its files by itself, and holds their locks meanwhile.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
+const LARGEST_ANSWER_BYTES: u64 = 1 << 20;
+
+/// How long and large a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Measure {
+    pub(crate) duration_ms: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Workers {
+    /// What this machine can do; asked once.
+    ///
+    /// # Errors
+    /// When the worker's executable can't tell; the next call asks again.
+    pub(crate) async fn probe(&self) -> Result<&Probe, Error> {
+        self.probe
+            .get_or_try_init(|| async {
+                let probe: Probe = self.ask([OsStr::new("--probe")], PROBE_TIMEOUT).await?;
+                for (element, package) in &probe.missing {
+                    tracing::warn!(element, package, "a GStreamer element is missing");
+                }
+                Ok(probe)
+            })
+            .await
+    }
+
+    /// The length of a media file that nobody writes any more: waits for its lock first.
+    ///
+    /// # Errors
+    /// When it can't be read as media.
+    pub(crate) async fn measure(&self, path: &Path) -> Result<Measure, Error> {
+        wait_for_lock(path, LOCK_TIMEOUT).await?;
+        let _permit = self.measuring.acquire().await;
+        self.ask([OsStr::new("--measure"), path.as_os_str()], MEASURE_TIMEOUT)
+            .await
+    }
+
+    async fn ask<T: DeserializeOwned, const N: usize>(
+        &self,
+        args: [&OsStr; N],
+        limit: Duration,
+    ) -> Result<T, Error> {
+        let fail = |why: String| {
+            Error::new(
+                Kind::Unavailable,
+                "worker_unavailable",
+                "haven-worker gives no answer",
+            )
+            .caused_by(why)
+        };
+        let mut child = self
+            .command()
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| self.cannot_run(error))?;
+        let Some(stdout) = child.stdout.take() else {
+            return Err(fail("it has no pipe".into()));
+        };
+        let mut answer = Vec::new();
+        let run = async {
+            stdout
+                .take(LARGEST_ANSWER_BYTES)
+                .read_to_end(&mut answer)
+                .await?;
+            child.wait().await
+        };
+        let status = timeout(limit, run)
+            .await
+            .map_err(|_| fail(format!("none within {limit:?}")))?
+            .map_err(|error| fail(error.to_string()))?;
+        if !status.success() {
+            let text = String::from_utf8_lossy(&answer);
+            return Err(fail(format!("{status}: {}", text.trim())));
+        }
+        serde_json::from_slice(&answer).map_err(|error| fail(error.to_string()))
+    }
+}
+
+/// Waits until nobody holds the file's lock, at most `limit`; after that it is taken as it is.
+async fn wait_for_lock(path: &Path, limit: Duration) -> Result<(), Error> {
+    let file = File::open(path).map_err(|error| {
+        Error::new(
+            Kind::NotFound,
+            "file_missing",
+            "A recording's file is missing",
+        )
+        .caused_by(error)
+    })?;
+    let until = Instant::now() + limit;
+    while flock(&file, FlockOperation::NonBlockingLockShared).is_err() {
+        if Instant::now() >= until {
+            tracing::warn!(path = %path.display(), "the file is still being written");
+            return Ok(());
+        }
+        // flock can't be waited for with a limit.
+        sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
