@@ -1,2 +1,114 @@
-//! The Haven worker.
-fn main() {}
+//! The Haven worker: one process per live session, which runs its GStreamer pipelines.
+//!
+//! It is started by the server and speaks the protocol of the crate `haven-wire` over standard
+//! input and output. With `--probe` it tells what this machine can do, with `--measure FILE` how
+//! long a recording is.
+
+mod control;
+mod decode;
+mod demo;
+mod feed;
+mod filler;
+mod formats;
+mod inbox;
+mod measure;
+mod output;
+mod preview;
+mod probe;
+mod recording;
+mod session;
+mod source;
+mod status;
+mod tap;
+mod timebase;
+mod tokens;
+mod tracks;
+
+use serde::Serialize;
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+use tracing_subscriber::EnvFilter;
+
+const USAGE: &str = "\
+Usage: haven-worker                             run a session by the server's messages
+       haven-worker --probe [--formats-dir DIR] print what this machine can do, as JSON
+       haven-worker --measure FILE              print a recording's length and size, as JSON
+       haven-worker --version
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args_os().skip(1).map(PathBuf::from).collect();
+    let words: Vec<_> = arguments.iter().map(|word| word.to_str()).collect();
+    match words.as_slice() {
+        [Some("--version")] => {
+            println!("haven-worker {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        [Some("--help" | "-h")] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        [] | [Some("--probe")] | [Some("--probe"), Some("--formats-dir"), _]
+        | [Some("--measure"), _] => {}
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    }
+    start_log();
+    if let Err(error) = register_plugins() {
+        return fail(&error.to_string());
+    }
+    match words.as_slice() {
+        [Some("--measure"), _] => print_json(measure::measure(&arguments[1])),
+        [Some("--probe"), ..] => print_json(probe::probe(arguments.get(2).map(Path::new))),
+        _ => match control::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.to_string()),
+        },
+    }
+}
+
+/// The log goes to standard error; standard output is the protocol.
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}
+
+/// Our own elements are part of this binary: what is installed beside it doesn't matter.
+fn register_plugins() -> Result<(), Box<dyn std::error::Error>> {
+    gst::init()?;
+    gstlivekitsrc::plugin_register_static()?;
+    gstwsjpegsink::plugin_register_static()?;
+    Ok(())
+}
+
+fn fail(error: &str) -> ExitCode {
+    tracing::error!(error, "haven-worker");
+    ExitCode::FAILURE
+}
+
+/// Prints a result, or an error as `{"error": …}`, as one line of JSON.
+fn print_json<T: Serialize, E: std::error::Error>(result: Result<T, E>) -> ExitCode {
+    let (line, code) = match result {
+        Ok(value) => (serde_json::to_string(&value), ExitCode::SUCCESS),
+        Err(error) => {
+            let error = serde_json::json!({ "error": error.to_string() });
+            (Ok(error.to_string()), ExitCode::FAILURE)
+        }
+    };
+    match line {
+        Ok(line) => {
+            println!("{line}");
+            code
+        }
+        Err(error) => fail(&error.to_string()),
+    }
+}

@@ -1,0 +1,242 @@
+use crate::{
+    decode::{Decoder, Lease, watch_errors},
+    feed::{Feed, Overflow, live_appsrc},
+    inbox::{Event, Inbox},
+    tap::{Attachment, Consumer, Taken, Unit},
+    timebase::Timebase,
+};
+use gst::prelude::*;
+use haven_wire::SessionConfig;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Pictures and sound leave this long after they were captured here, so that both leave together:
+/// more than the mixer's wait for late sound and the time it takes to encode a picture.
+const LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(200);
+/// A picture that is late is shown at once, but no more often than this.
+const LATE_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(66);
+/// Decoded pictures that wait for the JPEG encoder: three of 1080p. Viewers want the newest.
+const MAX_WAITING_VIDEO_BYTES: u64 = 10 << 20;
+/// Sound that waits: a second.
+const MAX_WAITING_AUDIO_BYTES: u64 = 192_000;
+/// What existing clients hard-code.
+const VIEWER_SAMPLE_RATE: i32 = 44_100;
+/// JPEG quality of the API's contract.
+const JPEG_QUALITY: i32 = 85;
+
+/// Why viewers can't be served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PreviewError {
+    #[error("an element is missing or refuses its settings: {0}")]
+    Build(#[from] gst::glib::BoolError),
+    #[error("cannot listen on {path}: {problem}")]
+    Listen { path: String, problem: String },
+}
+
+/// The pipeline that serves viewers: always there, and idle while nobody watches.
+#[derive(Debug)]
+pub(crate) struct Preview {
+    pipeline: gst::Pipeline,
+    sink: gst::Element,
+    video: Arc<LiveVideo>,
+    audio: Arc<Feed>,
+    run: u64,
+    watching: Option<Watching>,
+}
+
+/// What flows while somebody watches.
+#[derive(Debug)]
+struct Watching {
+    _attachments: [Attachment; 2],
+    _leases: [Lease; 2],
+}
+
+impl Preview {
+    /// Listens on the session's media socket; `run` tells this pipeline's events from those of
+    /// one it replaces.
+    ///
+    /// # Errors
+    /// When an element is missing, or the socket can't be had.
+    pub(crate) fn start(
+        config: &SessionConfig,
+        timebase: &Timebase,
+        inbox: &Inbox,
+        run: u64,
+    ) -> Result<Self, PreviewError> {
+        let pipeline = gst::Pipeline::new();
+        let sink = gst::ElementFactory::make("wsjpegsink")
+            .property("socket-path", config.media_socket.display().to_string())
+            .property("stream-name", &config.key)
+            .property("sync", true)
+            .property("async", false)
+            .build()?;
+        pipeline.add(&sink)?;
+        let video = live_appsrc("pictures");
+        add_chain(&pipeline, &video, &video_elements()?, &sink, "sink")?;
+        let audio = live_appsrc("sound");
+        add_chain(&pipeline, &audio, &audio_elements()?, &sink, "audio")?;
+        timebase.adopt(&pipeline);
+        pipeline.set_latency(LATENCY);
+        watch_viewers(&sink, inbox);
+        start_listening(&pipeline, &config.media_socket.display().to_string())?;
+        let errors = inbox.clone();
+        watch_errors(&pipeline, move |error| {
+            errors.notify(Event::PreviewFailed { run, error });
+        });
+        Ok(Self {
+            pipeline,
+            sink,
+            video: Arc::new(LiveVideo {
+                feed: Feed::new(video, MAX_WAITING_VIDEO_BYTES, Overflow::DropBuffer),
+                timebase: timebase.clone(),
+                shown: Mutex::default(),
+            }),
+            audio: Arc::new(Feed::new(
+                audio,
+                MAX_WAITING_AUDIO_BYTES,
+                Overflow::DropBuffer,
+            )),
+            run,
+            watching: None,
+        })
+    }
+
+    /// Which run this is.
+    pub(crate) fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// Has media decoded and encoded while there are viewers, and only then.
+    pub(crate) fn update(&mut self, video: &mut Decoder, audio: &mut Decoder) {
+        let viewers: u32 = self.sink.property("clients");
+        match (viewers, &self.watching) {
+            (0, Some(_)) => {
+                self.watching = None;
+                tracing::info!("nobody watches any more");
+            }
+            (1.., None) => {
+                tracing::info!("somebody watches");
+                // Attached before decoding starts: the first picture isn't missed.
+                let attachments = [
+                    video.decoded().attach(self.video.clone()),
+                    audio.decoded().attach(self.audio.clone()),
+                ];
+                self.watching = Some(Watching {
+                    _attachments: attachments,
+                    _leases: [video.lease(), audio.lease()],
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Preview {
+    fn drop(&mut self) {
+        self.watching = None;
+        if let Err(error) = self.pipeline.set_state(gst::State::Null) {
+            tracing::warn!(%error, "the preview does not stop");
+        }
+        self.pipeline.bus().inspect(|bus| bus.unset_sync_handler());
+    }
+}
+
+/// Pictures for viewers: of those that are late (a decoder that catches up, a picture from before
+/// the viewer came) a few are shown at once, the others never.
+#[derive(Debug)]
+struct LiveVideo {
+    feed: Feed,
+    timebase: Timebase,
+    shown: Mutex<Option<gst::ClockTime>>,
+}
+
+impl Consumer for LiveVideo {
+    fn take(&self, unit: &Unit) -> Taken {
+        let due = self.timebase.now().saturating_sub(LATENCY);
+        let mut shown = self.shown.lock();
+        let pts = if unit.pts >= due {
+            if shown.is_some_and(|shown| unit.pts <= shown) {
+                return Taken::Done;
+            }
+            unit.pts
+        } else {
+            if shown.is_some_and(|shown| due < shown + LATE_INTERVAL) {
+                return Taken::Done;
+            }
+            due
+        };
+        *shown = Some(pts);
+        let mut buffer = unit.buffer.clone();
+        buffer.make_mut().set_pts(pts);
+        self.feed.push(buffer, &unit.caps, true)
+    }
+}
+
+fn video_elements() -> Result<[gst::Element; 2], gst::glib::BoolError> {
+    Ok([
+        // Passes through what jpegenc takes as it is, which is what decoders give.
+        gst::ElementFactory::make("videoconvert").build()?,
+        gst::ElementFactory::make("jpegenc")
+            .property("quality", JPEG_QUALITY)
+            .build()?,
+    ])
+}
+
+fn audio_elements() -> Result<[gst::Element; 3], gst::glib::BoolError> {
+    let caps = gst::Caps::builder("audio/x-raw")
+        .field("format", "S16LE")
+        .field("layout", "interleaved")
+        .field("rate", VIEWER_SAMPLE_RATE)
+        .field("channels", 1)
+        .build();
+    Ok([
+        gst::ElementFactory::make("audioconvert").build()?,
+        gst::ElementFactory::make("audioresample").build()?,
+        gst::ElementFactory::make("capsfilter")
+            .property("caps", caps)
+            .build()?,
+    ])
+}
+
+fn add_chain(
+    pipeline: &gst::Pipeline,
+    source: &gst_app::AppSrc,
+    elements: &[gst::Element],
+    sink: &gst::Element,
+    sink_pad: &str,
+) -> Result<(), gst::glib::BoolError> {
+    let mut chain = vec![source.clone().upcast::<gst::Element>()];
+    chain.extend_from_slice(elements);
+    pipeline.add_many(&chain)?;
+    gst::Element::link_many(&chain)?;
+    if let Some(last) = chain.last() {
+        last.link_pads(Some("src"), sink, Some(sink_pad))?;
+    }
+    Ok(())
+}
+
+fn watch_viewers(sink: &gst::Element, inbox: &Inbox) {
+    let inbox = inbox.clone();
+    sink.connect_notify(Some("clients"), move |_, _| {
+        inbox.notify(Event::ViewersChanged);
+    });
+}
+
+fn start_listening(pipeline: &gst::Pipeline, path: &str) -> Result<(), PreviewError> {
+    let Err(error) = pipeline.set_state(gst::State::Playing) else {
+        return Ok(());
+    };
+    // The bus says more than the state change.
+    let message = pipeline
+        .bus()
+        .and_then(|bus| bus.pop_filtered(&[gst::MessageType::Error]));
+    let problem = match message.as_ref().map(|message| message.view()) {
+        Some(gst::MessageView::Error(error)) => error.error().to_string(),
+        _ => error.to_string(),
+    };
+    let _ = pipeline.set_state(gst::State::Null);
+    Err(PreviewError::Listen {
+        path: path.into(),
+        problem,
+    })
+}

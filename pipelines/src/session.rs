@@ -1,0 +1,239 @@
+use crate::{
+    decode::Decoder,
+    formats::Formats,
+    inbox::{Event, Inbox, Media, Outbox},
+    preview::{Preview, PreviewError},
+    recording::{Inputs, Recording},
+    source::{Source, SourceError},
+    status::Reporter,
+    timebase::Timebase,
+    tokens::Tokens,
+};
+use haven_wire::{
+    EndReason, RecordingConfig, RecordingProgress, ServerMessage, SessionConfig, WorkerMessage,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+/// How often the session looks after itself when nothing happens.
+const TICK: Duration = Duration::from_millis(100);
+/// A preview that fails this often in a row, without a minute between, ends the session: the
+/// server starts another worker.
+const MAX_PREVIEW_FAILURES: u32 = 3;
+const PREVIEW_FAILURE_MEMORY: gst::ClockTime = gst::ClockTime::from_seconds(60);
+
+/// Why a session can't begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("viewers cannot be served: {0}")]
+    Preview(#[from] PreviewError),
+}
+
+/// A live session: what comes from one room, and all that is made of it. It lives on one thread,
+/// which alone changes it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    config: SessionConfig,
+    timebase: Timebase,
+    inbox: Inbox,
+    outbox: Outbox,
+    tokens: Arc<Tokens>,
+    source: Source,
+    video: Decoder,
+    audio: Decoder,
+    preview: Option<Preview>,
+    preview_failures: (u32, gst::ClockTime),
+    recordings: BTreeMap<i64, Recording>,
+    status: Reporter,
+}
+
+impl Session {
+    /// Listens for viewers and joins the room.
+    ///
+    /// # Errors
+    /// When the media socket can't be had, or an element is missing.
+    pub(crate) fn start(
+        config: SessionConfig,
+        inbox: Inbox,
+        outbox: Outbox,
+        tokens: Arc<Tokens>,
+    ) -> Result<Self, SessionError> {
+        let timebase = Timebase::start();
+        let preview = Preview::start(&config, &timebase, &inbox, 0)?;
+        let source = Source::new(&config, &timebase, &inbox, &tokens)?;
+        let decoder = |media: Media| {
+            let encoded = source.tap(media).clone();
+            Decoder::new(media, encoded, timebase.clone(), inbox.clone())
+        };
+        let video = decoder(Media::Video);
+        let audio = decoder(Media::Audio);
+        outbox.send(WorkerMessage::Ready {
+            version: env!("CARGO_PKG_VERSION").into(),
+        });
+        source.play()?;
+        Ok(Self {
+            status: Reporter::new(outbox.clone()),
+            preview_failures: (0, timebase.now()),
+            config,
+            timebase,
+            inbox,
+            outbox,
+            tokens,
+            source,
+            video,
+            audio,
+            preview: Some(preview),
+            recordings: BTreeMap::new(),
+        })
+    }
+
+    /// Runs until the room or the server ends it; every file is finalised then.
+    pub(crate) fn run(mut self, events: &Receiver<Event>) -> EndReason {
+        let reason = loop {
+            let event = match events.recv_timeout(TICK) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break EndReason::Stopped,
+            };
+            if let Some(reason) = event.and_then(|event| self.handle(event)) {
+                break reason;
+            }
+            self.look_after();
+        };
+        tracing::info!(?reason, "session ends");
+        self.end();
+        reason
+    }
+
+    /// Deals with one event; a reason where the session is over by it.
+    fn handle(&mut self, event: Event) -> Option<EndReason> {
+        match event {
+            Event::Server(message) => return self.obey(message),
+            Event::Stop => return Some(EndReason::Stopped),
+            Event::SourceEnded(reason) => return Some(reason),
+            Event::DecoderFailed { media, run, error } => match media {
+                Media::Video => self.video.failed(run, &error),
+                Media::Audio => self.audio.failed(run, &error),
+            },
+            Event::PreviewFailed { run, error } => return self.replace_preview(run, error),
+            Event::RecordingOver(id) => {
+                if let Some(recording) = self.recordings.remove(&id) {
+                    recording.join();
+                }
+            }
+            Event::CapsChanged | Event::SourceChanged | Event::ViewersChanged => {}
+        }
+        None
+    }
+
+    fn obey(&mut self, message: ServerMessage) -> Option<EndReason> {
+        match message {
+            ServerMessage::Start(_) => tracing::warn!("the session has started already"),
+            ServerMessage::Token(reply) => self.tokens.answer(reply),
+            ServerMessage::StartRecording(config) => self.start_recording(config),
+            ServerMessage::StopRecording { recording_id } => {
+                match self.recordings.get(&recording_id) {
+                    Some(recording) => recording.stop(),
+                    // It failed by itself, and its report is under way or read.
+                    None => tracing::debug!(recording_id, "no such recording"),
+                }
+            }
+            ServerMessage::Shutdown => return Some(EndReason::Stopped),
+        }
+        None
+    }
+
+    fn look_after(&mut self) {
+        self.video.update();
+        self.audio.update();
+        if let Some(preview) = &mut self.preview {
+            preview.update(&mut self.video, &mut self.audio);
+        }
+        let decoded = self.video.decoded().caps();
+        let now = self.timebase.now();
+        self.status.update(&self.source, decoded.as_ref(), now);
+    }
+
+    fn start_recording(&mut self, config: RecordingConfig) {
+        let id = config.recording_id;
+        if self.recordings.contains_key(&id) {
+            tracing::warn!(recording_id = id, "this recording runs already");
+            return;
+        }
+        // Read anew each time: what the user adds or mends needs no restart.
+        let recipe = Formats::load(self.config.formats_dir.as_deref())
+            .and_then(|formats| formats.recipe(&config.format, &config.quality));
+        let started = recipe.map_err(|error| error.to_string()).and_then(|recipe| {
+            let inputs = Inputs {
+                video: self.video.decoded().clone(),
+                audio: self.audio.decoded().clone(),
+                _leases: [self.video.lease(), self.audio.lease()],
+                timebase: self.timebase.clone(),
+            };
+            let (inbox, outbox) = (self.inbox.clone(), self.outbox.clone());
+            Recording::start(config, recipe, inputs, inbox, outbox)
+                .map_err(|error| error.to_string())
+        });
+        match started {
+            Ok(recording) => {
+                self.recordings.insert(id, recording);
+            }
+            Err(error) => {
+                tracing::error!(recording_id = id, error, "cannot record");
+                self.outbox.send(WorkerMessage::RecordingFinished {
+                    progress: RecordingProgress {
+                        recording_id: id,
+                        ..RecordingProgress::default()
+                    },
+                    error: Some(error),
+                });
+            }
+        }
+    }
+
+    fn replace_preview(&mut self, run: u64, error: String) -> Option<EndReason> {
+        if self.preview.as_ref().is_some_and(|preview| preview.run() != run) {
+            return None;
+        }
+        tracing::warn!(error, "serving viewers failed, starting anew");
+        self.preview = None;
+        let now = self.timebase.now();
+        let (failures, since) = &mut self.preview_failures;
+        if now > *since + PREVIEW_FAILURE_MEMORY {
+            *failures = 0;
+            *since = now;
+        }
+        *failures += 1;
+        if *failures >= MAX_PREVIEW_FAILURES {
+            return Some(EndReason::Error { message: error });
+        }
+        match Preview::start(&self.config, &self.timebase, &self.inbox, run + 1) {
+            Ok(preview) => self.preview = Some(preview),
+            Err(error) => {
+                return Some(EndReason::Error {
+                    message: error.to_string(),
+                });
+            }
+        }
+        None
+    }
+
+    /// Finalises every recording, all at a time, then leaves the room.
+    fn end(mut self) {
+        self.tokens.close();
+        for recording in self.recordings.values() {
+            recording.stop();
+        }
+        for (_, recording) in std::mem::take(&mut self.recordings) {
+            recording.join();
+        }
+    }
+}
