@@ -117,6 +117,47 @@ pub fn read(picture: Grey<'_>) -> Reading {
     }
 }
 
+/// How a series of counters runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// How many counters there are.
+    pub seen: u64,
+    /// Numbers between the first and the last that never came.
+    pub missing: u64,
+    /// Numbers that came again right after themselves.
+    pub repeated: u64,
+    /// Steps backward.
+    pub backward: u64,
+}
+
+impl Run {
+    /// Follows counters in the order in which they came. A repeated clip begins again at 0 after
+    /// `cycle` frames: a step back by more than half of that counts as a new round.
+    pub fn of(counters: &[u32], cycle: u32) -> Self {
+        let cycle = cycle.clamp(2, COUNTER_LIMIT);
+        let mut run = Self {
+            seen: counters.len() as u64,
+            ..Self::default()
+        };
+        // How far behind the farthest number the series is after steps backward.
+        let mut behind = 0;
+        for pair in counters.windows(2) {
+            let step = (pair[1] % cycle + cycle - pair[0] % cycle) % cycle;
+            if step == 0 {
+                run.repeated += 1;
+            } else if step > cycle / 2 {
+                run.backward += 1;
+                behind += u64::from(cycle - step);
+            } else {
+                let ahead = u64::from(step);
+                run.missing += ahead.saturating_sub(behind).saturating_sub(1);
+                behind = behind.saturating_sub(ahead);
+            }
+        }
+        run
+    }
+}
+
 /// A decoded JPEG's size in pixels, and what it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JpegReading {
@@ -303,6 +344,19 @@ mod tests {
             }
             assert_eq!(reading(&frame, 640, 360).counter, None, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_run_counts_what_is_missing_repeated_and_backward() {
+        let run = |counters: &[u32]| {
+            let run = Run::of(counters, 100);
+            (run.seen, run.missing, run.repeated, run.backward)
+        };
+        assert_eq!(run(&[5, 6, 7, 8]), (4, 0, 0, 0));
+        assert_eq!(run(&[97, 98, 0, 1]), (4, 1, 0, 0));
+        assert_eq!(run(&[1, 2, 2, 3, 6]), (5, 2, 1, 0));
+        assert_eq!(run(&[10, 11, 9, 12]), (4, 0, 0, 1));
+        assert_eq!(run(&[]), (0, 0, 0, 0));
     }
 
     #[test]

@@ -40,15 +40,19 @@ pub enum Protocol {
 impl Protocol {
     /// The path of a session's stream; `key` is percent-encoded.
     pub fn path(self, key: &str) -> String {
-        let mut url = reqwest::Url::parse("http://localhost/").expect("a constant URL");
-        let prefix: &[&str] = match self {
-            Self::Json => &["api", "live-sessions", "stream"],
-            Self::Binary => &["api", "live-sessions", "ws", "live"],
-        };
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(prefix).push(key);
+        let mut path = String::from(match self {
+            Self::Json => "/api/live-sessions/stream/",
+            Self::Binary => "/api/live-sessions/ws/live/",
+        });
+        for byte in key.bytes() {
+            // Characters that a path segment may hold as they are (RFC 3986, section 3.3).
+            if byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte) {
+                path.push(char::from(byte));
+            } else {
+                path.push_str(&format!("%{byte:02X}"));
+            }
         }
-        url.path().to_owned()
+        path
     }
 }
 

@@ -173,6 +173,43 @@ async fn a_killed_server_comes_back_on_the_same_port() {
 }
 
 #[tokio::test]
+async fn the_room_service_puts_out_participants_and_closes_rooms() {
+    let server = LiveKitServer::start().await.unwrap();
+    let service = server.room_service();
+    assert!(service.participants("nowhere").await.unwrap().is_empty());
+    assert!(
+        service
+            .remove_participant("nowhere", "nobody")
+            .await
+            .is_err()
+    );
+    let clip = Clip::get(ClipSpec::small(Codec::H264, 12)).await.unwrap();
+    let participants: Vec<_> = ["first", "second"]
+        .map(|name| {
+            ClipParticipant::new(name, server.token("room", name, Role::Publisher).unwrap())
+        })
+        .into();
+    let mut publisher = Publisher::clip(&server.url(), &clip, &participants, true)
+        .await
+        .unwrap();
+    service.remove_participant("room", "first").await.unwrap();
+    let left = async |publisher: &mut Publisher, name: &str| {
+        let gone = |event: &haven_rig::PublisherEvent| {
+            event.event == "disconnected" && event.identity == name
+        };
+        publisher.take(LIMIT, gone).await.unwrap();
+    };
+    left(&mut publisher, "first").await;
+    service.delete_room("room").await.unwrap();
+    left(&mut publisher, "second").await;
+    service
+        .wait_until("room", LIMIT, <[_]>::is_empty)
+        .await
+        .unwrap();
+    publisher.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_wrong_token_is_refused_with_a_reason() {
     let server = LiveKitServer::start().await.unwrap();
     let clip = Clip::get(ClipSpec::small(Codec::Vp8, 2)).await.unwrap();
