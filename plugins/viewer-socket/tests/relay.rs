@@ -1,5 +1,8 @@
 //! The relay protocol between two hubs, over real Unix sockets.
 
+// Clippy takes only the test functions themselves for tests, not their helpers.
+#![allow(clippy::unwrap_used)]
+
 use futures_util::{SinkExt, StreamExt};
 use std::{future::pending, time::Duration};
 use tokio::{net::UnixStream, task::JoinHandle};

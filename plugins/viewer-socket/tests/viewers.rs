@@ -1,6 +1,9 @@
 //! Viewers over in-memory connections with a real WebSocket client at the other end. Time is the
 //! test's own, so nothing here depends on how busy the machine is.
 
+// Clippy takes only the test functions themselves for tests, not their helpers.
+#![allow(clippy::unwrap_used)]
+
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use std::{future::pending, time::Duration};

@@ -1,19 +1,18 @@
-/**
- * element-wsjpegsink:
- *
- * Shows JPEG pictures, and sound if there is any, to browsers over WebSocket. The newest picture
- * is what a viewer gets next: one that is slow skips, slows nobody and costs no memory.
- *
- * It listens from READY to PAUSED on, whether data flows or not, and serves a page to watch with
- * at `/`. The protocols are described in docs/elements/wsjpegsink.md. For viewers beyond a few
- * thousand, or over the Internet, use HLS or a WebRTC server instead: JPEG costs many times the
- * bandwidth of a video codec.
- *
- * ```
- * gst-launch-1.0 videotestsrc is-live=true ! jpegenc ! wsjpegsink name=s port=8080 \
- *     audiotestsrc is-live=true ! audio/x-raw,rate=44100,channels=1 ! s.audio
- * ```
- */
+//! element-wsjpegsink:
+//!
+//! Shows JPEG pictures, and sound if there is any, to browsers over WebSocket. The newest picture
+//! is what a viewer gets next: one that is slow skips, slows nobody and costs no memory.
+//!
+//! It listens from READY to PAUSED on, whether data flows or not, and serves a page to watch with
+//! at `/`. The protocols are described in docs/elements/wsjpegsink.md. For viewers beyond a few
+//! thousand, or over the Internet, use HLS or a WebRTC server instead: JPEG costs many times the
+//! bandwidth of a video codec.
+//!
+//! ```text
+//! gst-launch-1.0 videotestsrc is-live=true ! jpegenc ! wsjpegsink name=s port=8080 \
+//!     audiotestsrc is-live=true ! audio/x-raw,rate=44100,channels=1 ! s.audio
+//! ```
+
 use super::{
     media::{Media, Rejected},
     properties::{
@@ -389,7 +388,7 @@ impl WsJpegSink {
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let settings = self.settings.lock().clone();
         let origins = OriginPolicy::new(settings.origins()).map_err(|error| {
-            gst::element_imp_error!(self, gst::LibraryError::Settings, ["origins: {error}"]);
+            gst::element_imp_error!(self, gst::LibraryError::Settings, ("origins: {error}"));
             gst::StateChangeError
         })?;
         self.media.begin(settings.stream_name.clone());
@@ -433,13 +432,13 @@ impl WsJpegSink {
     fn start_failed(&self, error: &StartError) {
         match error {
             StartError::Busy { .. } => {
-                gst::element_imp_error!(self, gst::ResourceError::Busy, ["{error}"]);
+                gst::element_imp_error!(self, gst::ResourceError::Busy, ("{error}"));
             }
             StartError::Listen { .. } => {
-                gst::element_imp_error!(self, gst::ResourceError::OpenReadWrite, ["{error}"]);
+                gst::element_imp_error!(self, gst::ResourceError::OpenReadWrite, ("{error}"));
             }
             StartError::Threads(_) => {
-                gst::element_imp_error!(self, gst::CoreError::Thread, ["{error}"]);
+                gst::element_imp_error!(self, gst::CoreError::Thread, ("{error}"));
             }
         }
     }
