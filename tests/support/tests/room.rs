@@ -15,8 +15,8 @@ async fn a_clip_is_published_with_picture_and_sound_into_several_rooms() {
     let participants: Vec<_> = rooms
         .iter()
         .map(|room| {
-            let token = server.token(room, "streamer", Role::Publisher).unwrap();
-            ClipParticipant::new("streamer", token)
+            let token = server.token(room, room, Role::Publisher).unwrap();
+            ClipParticipant::new(*room, token)
         })
         .collect();
     let mut publisher = Publisher::clip(&server.url(), &clip, &participants, true)
@@ -48,12 +48,15 @@ async fn a_clip_is_published_with_picture_and_sound_into_several_rooms() {
         .await
         .unwrap();
     publisher.unmute(TrackKind::Video).await.unwrap();
-    publisher
-        .take(LIMIT, |event| {
-            event.event == "progress" && event.video_frames >= 30
-        })
-        .await
-        .unwrap();
+    for room in rooms {
+        publisher
+            .take(LIMIT, |event| {
+                let enough = event.video_frames >= 30 && event.audio_packets >= 50;
+                event.event == "progress" && event.identity == room && enough
+            })
+            .await
+            .unwrap();
+    }
     let sent = publisher.stop().await.unwrap();
     assert_eq!(sent.len(), 3);
     for one in &sent {
