@@ -7,21 +7,18 @@ use super::{
     source::Target,
     state::{Failure, Phase, View},
     stream_info::StreamInfo,
+    supervision::next_event,
 };
 use crate::{
     Error,
     backoff::Backoff,
     clock,
     db::{FileProgress, NewSession},
-    error::Kind,
     recordings::{Plan, Recording},
     watch::relay,
-    worker::{Worker, WorkerEvent},
+    worker::Worker,
 };
-use haven_wire::{
-    EndReason, RoomAccess, ServerMessage, SessionConfig, SessionState, SessionStatus, Source,
-    TokenReply, WorkerMessage,
-};
+use haven_wire::{EndReason, RoomAccess, SessionState, SessionStatus, Source};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -80,26 +77,26 @@ pub(super) enum Finding {
 /// The owner of one session. Fields by duty: constants, owned state, in, out.
 pub(super) struct Actor {
     pub(super) context: Arc<Context>,
-    target: Target,
+    pub(super) target: Target,
 
     pub(super) view: View,
     pub(super) worker: Option<Worker>,
     /// Counts the launches.
-    generation: u32,
-    launched_at: Instant,
-    backoff: Backoff,
-    restart_at: Option<Instant>,
+    pub(super) generation: u32,
+    pub(super) launched_at: Instant,
+    pub(super) backoff: Backoff,
+    pub(super) restart_at: Option<Instant>,
     /// Until when the room must be joined, while it isn't.
     start_deadline: Option<Instant>,
     stream_info_known: bool,
     /// Why the worker says it ended.
-    ended: Option<EndReason>,
+    pub(super) ended: Option<EndReason>,
     pub(super) recordings: Vec<Active>,
     pub(super) findings: JoinSet<Finding>,
 
     commands: mpsc::Receiver<Command>,
-    hub: Hub,
-    socket: watch::Sender<Option<PathBuf>>,
+    pub(super) hub: Hub,
+    pub(super) socket: watch::Sender<Option<PathBuf>>,
     published: watch::Sender<View>,
 }
 
@@ -205,12 +202,6 @@ impl Actor {
         Ok(())
     }
 
-    fn find_source(&mut self) {
-        let (context, target) = (Arc::clone(&self.context), self.target.clone());
-        self.findings
-            .spawn(async move { Finding::Source(context.sources.source(&target).await) });
-    }
-
     async fn on_command(&mut self, command: Command) {
         match command {
             Command::Stop { reason } => self.stop(reason),
@@ -233,18 +224,7 @@ impl Actor {
                 generation,
                 request_id,
                 result,
-            } => {
-                if let Some(worker) = self
-                    .worker
-                    .as_ref()
-                    .filter(|_| generation == self.generation)
-                {
-                    let reply = ServerMessage::Token(token_reply(request_id, result));
-                    if worker.send(reply).is_err() {
-                        tracing::warn!(key = self.view.key, "the worker takes no token");
-                    }
-                }
-            }
+            } => self.on_token(generation, request_id, result),
             Finding::Measured {
                 recording_id,
                 part,
@@ -253,106 +233,9 @@ impl Actor {
         }
     }
 
-    fn on_source(&mut self, result: Result<Source, Error>) {
-        match result {
-            _ if self.view.phase >= Phase::Stopping => {}
-            Ok(source) => {
-                if let Err(error) = self.launch(source) {
-                    self.fail_or_retry(&error);
-                }
-            }
-            Err(error) if self.view.phase == Phase::Running && error.kind() == Kind::NotFound => {
-                self.stop("room_deleted");
-            }
-            Err(error) => self.fail_or_retry(&error),
-        }
-    }
-
-    fn launch(&mut self, source: Source) -> Result<(), Error> {
-        self.generation += 1;
-        let name = format!("s{}-{}", self.view.session_id, self.generation);
-        let config = SessionConfig {
-            session_id: self.view.session_id,
-            key: self.view.key.clone(),
-            source,
-            media_socket: self.context.runtime_dir.socket(&name),
-            waiting_timeout_ms: u64::try_from(self.context.waiting_timeout.as_millis())
-                .unwrap_or(u64::MAX),
-            formats_dir: self.context.formats_dir.clone(),
-        };
-        self.worker = Some(self.context.workers.launch(config)?);
-        self.launched_at = Instant::now();
-        self.ended = None;
-        Ok(())
-    }
-
-    async fn on_event(&mut self, event: WorkerEvent) {
-        match event {
-            WorkerEvent::Exited(how) => self.on_exit(&how).await,
-            WorkerEvent::Message(message) => match message {
-                WorkerMessage::Ready { version } => {
-                    tracing::debug!(key = self.view.key, version, "worker ready");
-                    self.socket.send_replace(Some(self.media_socket()));
-                }
-                WorkerMessage::TokenRequest { request_id } => self.find_token(request_id),
-                WorkerMessage::Status(status) => self.on_status(status).await,
-                WorkerMessage::RecordingStarted {
-                    recording_id,
-                    encoder,
-                } => self.on_recording_started(recording_id, encoder),
-                WorkerMessage::RecordingProgress(progress) => self.on_progress(&progress),
-                WorkerMessage::RecordingFinished { progress, error } => {
-                    self.on_recording_finished(&progress, error).await;
-                }
-                WorkerMessage::Ended { reason } => self.ended = Some(reason),
-            },
-        }
-    }
-
-    fn media_socket(&self) -> PathBuf {
-        let name = format!("s{}-{}", self.view.session_id, self.generation);
-        self.context.runtime_dir.socket(&name)
-    }
-
-    fn find_token(&mut self, request_id: u64) {
-        let (context, target) = (Arc::clone(&self.context), self.target.clone());
-        let generation = self.generation;
-        self.findings.spawn(async move {
-            Finding::Token {
-                generation,
-                request_id,
-                result: context.sources.access(&target).await,
-            }
-        });
-    }
-
-    async fn on_status(&mut self, status: SessionStatus) {
-        let state = match status.state {
-            SessionState::Live => State::Live,
-            SessionState::Waiting => State::Waiting,
-            SessionState::Reconnecting => State::Reconnecting,
-            SessionState::Connecting if self.view.phase == Phase::Starting => State::Waiting,
-            SessionState::Connecting => State::Reconnecting,
-        };
-        let changed = status.state != self.view.status.state;
-        self.view.status = status;
-        if self.view.phase < Phase::Stopping && changed {
-            self.hub.set_status(state.into());
-        }
-        self.check_joined().await;
-        self.resume_recordings().await;
-    }
-
-    /// Whether a worker runs that has joined the room.
-    pub(super) fn is_connected(&self) -> bool {
-        self.worker.is_some()
-            && self.view.phase == Phase::Running
-            && self.view.status.state != SessionState::Connecting
-    }
-
     /// The start is complete once the room is joined and the stream's description is known, or
     /// known not to come in time.
-    async fn check_joined(&mut self) {
+    pub(super) async fn check_joined(&mut self) {
         let joined = self.worker.is_some() && self.view.status.state != SessionState::Connecting;
         if self.view.phase != Phase::Starting || !joined || !self.stream_info_known {
             return;
@@ -368,53 +251,8 @@ impl Actor {
         log_failure(stored.await);
     }
 
-    async fn on_exit(&mut self, how: &str) {
-        self.worker = None;
-        self.socket.send_replace(None);
-        if self.view.phase == Phase::Running {
-            self.view.status.state = SessionState::Reconnecting;
-            self.view.status.video = None;
-            self.view.status.audio = None;
-        }
-        self.measure_cut_files().await;
-        match (self.view.phase, self.ended.take()) {
-            (Phase::Starting, Some(ended)) => {
-                self.fail(&ending::start_failure(&ended, &self.view.key));
-            }
-            (Phase::Starting, None) => self.fail(&ending::crashed_at_start(how)),
-            (Phase::Running, ended) => match ended.as_ref().and_then(ending::reason) {
-                Some(reason) => self.stop(reason),
-                None => self.schedule_restart(how),
-            },
-            (Phase::Stopping | Phase::Ended, _) => {}
-        }
-    }
-
-    fn schedule_restart(&mut self, how: &str) {
-        if self.launched_at.elapsed() >= self.context.workers.timings().steady {
-            self.backoff.reset();
-        }
-        let pause = self.backoff.next(rand::random());
-        tracing::warn!(
-            key = self.view.key,
-            how,
-            ?pause,
-            "the worker is gone: restarting it"
-        );
-        self.hub.set_status(State::Reconnecting.into());
-        self.restart_at = Some(Instant::now() + pause);
-    }
-
-    /// At the start an error is the answer; later it is worth another try.
-    fn fail_or_retry(&mut self, error: &Error) {
-        match self.view.phase {
-            Phase::Running => self.schedule_restart(&error.chain()),
-            _ => self.fail(error),
-        }
-    }
-
     /// The session can't be started, or can't go on.
-    fn fail(&mut self, error: &Error) {
+    pub(super) fn fail(&mut self, error: &Error) {
         tracing::warn!(key = self.view.key, error = error.chain(), "session failed");
         if self.view.phase == Phase::Starting {
             self.view.failure = Some(Failure::from(error));
@@ -425,7 +263,7 @@ impl Actor {
         }
     }
 
-    fn stop(&mut self, reason: impl Into<String>) {
+    pub(super) fn stop(&mut self, reason: impl Into<String>) {
         if self.view.phase >= Phase::Stopping {
             return;
         }
@@ -500,29 +338,5 @@ impl Actor {
 pub(super) fn log_failure(result: Result<(), Error>) {
     if let Err(error) = result {
         tracing::error!(error = error.chain(), "the database");
-    }
-}
-
-async fn next_event(worker: &mut Option<Worker>) -> WorkerEvent {
-    match worker {
-        Some(worker) => worker.next_event().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn token_reply(request_id: u64, result: Result<Option<RoomAccess>, Error>) -> TokenReply {
-    match result {
-        Ok(access) => TokenReply {
-            request_id,
-            error: access.is_none().then(|| "this room needs no token".into()),
-            access,
-            retry: false,
-        },
-        Err(error) => TokenReply {
-            request_id,
-            access: None,
-            retry: error.kind() != Kind::NotFound,
-            error: Some(error.message().to_owned()),
-        },
     }
 }

@@ -1,12 +1,14 @@
 //! Live sessions: each is owned by one actor; the registry knows them by their key.
 
 mod actor;
+mod continuing;
 mod ending;
 mod recording;
 mod registry;
 mod source;
 mod state;
 mod stream_info;
+mod supervision;
 
 pub(crate) use actor::Selector;
 pub(crate) use registry::{Context, Handle, Registry, Started};

@@ -1,17 +1,17 @@
 //! A session's recordings: asked for, running, cut by a crash, continued, finished.
 
 use super::{
-    actor::{Actor, Finding, Selector, log_failure},
+    actor::{Actor, Selector, log_failure},
     state::Phase,
 };
 use crate::{
     Error, clock,
     db::{FileProgress, NewRecording},
     error::Kind,
-    recordings::{Ended, Part, Plan, Recording, recovery},
+    recordings::{Ended, Part, Plan, Recording},
 };
 use haven_wire::{RecordingConfig, RecordingProgress, ServerMessage};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
 /// A worker says at once whether a recording can be made; frames may be long in coming. After
@@ -19,24 +19,23 @@ use tokio::{sync::oneshot, time::Instant};
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stop waits for the file to be complete.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-const CRASHED: &str = "worker_crashed";
 
 type StartReply = oneshot::Sender<Result<Recording, Error>>;
 type StopReply = oneshot::Sender<Result<Option<Recording>, Error>>;
 
 /// A recording that isn't over, and who waits for it.
 pub(super) struct Active {
-    recording: Recording,
-    quality: String,
-    extension: String,
+    pub(super) recording: Recording,
+    pub(super) quality: String,
+    pub(super) extension: String,
     /// Who asked for it, until the worker has answered.
-    starting: Option<(StartReply, Instant)>,
+    pub(super) starting: Option<(StartReply, Instant)>,
     /// Who asked for its end.
     stopping: Vec<(StopReply, Instant)>,
     /// A stop was asked for: a crash doesn't continue it.
-    stop_asked: bool,
+    pub(super) stop_asked: bool,
     /// The last file was cut by a crash and is being measured.
-    measuring: bool,
+    pub(super) measuring: bool,
 }
 
 impl Active {
@@ -45,7 +44,7 @@ impl Active {
     }
 
     /// Its last file is complete, and it is to go on.
-    fn is_cut(&self) -> bool {
+    pub(super) fn is_cut(&self) -> bool {
         let last = self.recording.parts.last();
         last.is_none_or(|part| part.end_reason.is_some()) && !self.stop_asked
     }
@@ -138,7 +137,7 @@ impl Actor {
         Ok(active)
     }
 
-    fn tell_worker_to_record(&self, active: &Active) -> Result<(), Error> {
+    pub(super) fn tell_worker_to_record(&self, active: &Active) -> Result<(), Error> {
         let path = active.recording.parts.last().map(|part| part.path.clone());
         let message = ServerMessage::StartRecording(RecordingConfig {
             recording_id: active.recording.id,
@@ -239,7 +238,7 @@ impl Actor {
     }
 
     /// The worker can't make this recording: nothing of it is left.
-    async fn refuse(&mut self, id: i64, why: &str, reply: StartReply) {
+    pub(super) async fn refuse(&mut self, id: i64, why: &str, reply: StartReply) {
         self.recordings.retain(|active| active.recording.id != id);
         log_failure(self.context.db.forget_recording(id).await);
         let message = format!("The recording can't be started: {why}");
@@ -250,104 +249,7 @@ impl Actor {
         )));
     }
 
-    /// After a worker's exit: the files it was writing are as long as they are.
-    pub(super) async fn measure_cut_files(&mut self) {
-        for active in &mut self.recordings {
-            let id = active.recording.id;
-            let Some(part) = active.recording.open_part() else {
-                continue;
-            };
-            let (number, path, known) = (part.number, part.path.clone(), part.progress);
-            active.measuring = true;
-            let workers = Arc::clone(&self.context.workers);
-            self.findings.spawn(async move {
-                Finding::Measured {
-                    recording_id: id,
-                    part: number,
-                    progress: recovery::measure_or(&workers, &path, known).await,
-                }
-            });
-        }
-    }
-
-    pub(super) async fn on_measured(&mut self, id: i64, part: u32, progress: FileProgress) {
-        let end_reason = self.view.end_reason.clone();
-        let Some(active) = self.active(id) else {
-            return;
-        };
-        active.measuring = false;
-        let (starting, stop_asked) = (active.starting.take(), active.stop_asked);
-        debug_assert_eq!(
-            active.recording.parts.last().map(|part| part.number),
-            Some(part)
-        );
-        if let Some((reply, _)) = starting {
-            return self
-                .refuse(id, "the session's worker has crashed", reply)
-                .await;
-        }
-        self.end_part(id, progress, CRASHED).await;
-        if stop_asked {
-            self.finish(id, "stopped").await;
-        } else if let Some(reason) = end_reason {
-            self.finish(id, &reason).await;
-        } else {
-            self.resume_recordings().await;
-        }
-    }
-
-    /// Recordings that a crash has cut go on in a new file, once a worker is in the room again.
-    pub(super) async fn resume_recordings(&mut self) {
-        if !self.is_connected() {
-            return;
-        }
-        let cut: Vec<i64> = self
-            .recordings
-            .iter()
-            .filter(|active| active.is_cut())
-            .map(|active| active.recording.id)
-            .collect();
-        for id in cut {
-            if let Err(error) = self.resume(id).await {
-                tracing::error!(
-                    recording_id = id,
-                    error = error.chain(),
-                    "can't go on recording"
-                );
-                self.finish(id, &format!("error: {}", error.message()))
-                    .await;
-            }
-        }
-    }
-
-    async fn resume(&mut self, id: i64) -> Result<(), Error> {
-        let context = Arc::clone(&self.context);
-        let key = self.view.key.clone();
-        let Some(index) = self.index(id) else {
-            return Ok(());
-        };
-        let active = &mut self.recordings[index];
-        let number = active
-            .recording
-            .parts
-            .last()
-            .map_or(1, |part| part.number + 1);
-        let at_ms = clock::now_ms();
-        let file = context
-            .library
-            .new_file(&key, &active.extension, at_ms)
-            .await?;
-        let path = file.path().to_owned();
-        context
-            .db
-            .insert_part(id, number, path.clone(), at_ms)
-            .await?;
-        active.recording.parts.push(new_part(number, path, at_ms));
-        tracing::info!(recording_id = id, key, part = number, "recording goes on");
-        self.tell_worker_to_record(&self.recordings[index])
-    }
-
-    async fn end_part(&mut self, id: i64, progress: FileProgress, reason: &str) {
+    pub(super) async fn end_part(&mut self, id: i64, progress: FileProgress, reason: &str) {
         let db = self.context.db.clone();
         if let Some(active) = self.active(id)
             && let Some(part) = active.recording.open_part()
@@ -360,7 +262,7 @@ impl Actor {
     }
 
     /// A recording is over: stored, told to all who wait, and no longer among the running.
-    async fn finish(&mut self, id: i64, reason: &str) {
+    pub(super) async fn finish(&mut self, id: i64, reason: &str) {
         let Some(index) = self.index(id) else {
             return;
         };
@@ -411,10 +313,6 @@ impl Actor {
         }
     }
 
-    pub(super) fn is_measuring(&self) -> bool {
-        self.recordings.iter().any(|active| active.measuring)
-    }
-
     /// When somebody who waits for a recording has waited long enough.
     pub(super) fn recording_deadline(&self) -> Option<Instant> {
         let starts = self
@@ -446,20 +344,20 @@ impl Actor {
         }
     }
 
-    fn index(&self, id: i64) -> Option<usize> {
+    pub(super) fn index(&self, id: i64) -> Option<usize> {
         self.recordings
             .iter()
             .position(|active| active.recording.id == id)
     }
 
-    fn active(&mut self, id: i64) -> Option<&mut Active> {
+    pub(super) fn active(&mut self, id: i64) -> Option<&mut Active> {
         self.recordings
             .iter_mut()
             .find(|active| active.recording.id == id)
     }
 }
 
-fn new_part(number: u32, path: PathBuf, started_at_ms: i64) -> Part {
+pub(super) fn new_part(number: u32, path: PathBuf, started_at_ms: i64) -> Part {
     Part {
         number,
         path,

@@ -170,6 +170,7 @@ impl Registry {
         for _ in 0..START_TRIES {
             let (handle, already_active) = self.find_or_spawn(target)?;
             let mut view = handle.view.clone();
+            let was_ending = view.borrow().phase >= Phase::Stopping;
             let settled = view
                 .wait_for(|view| match view.phase {
                     Phase::Starting => false,
@@ -196,7 +197,8 @@ impl Registry {
                     });
                 }
                 // The former session is ending: begin anew after it.
-                _ => handle.ended().await,
+                _ if was_ending => handle.ended().await,
+                _ => break,
             }
         }
         Err(Error::new(

@@ -1,0 +1,345 @@
+//! A worker without GStreamer: speaks the protocol, serves invented frames, and misbehaves as the
+//! session's key tells it to (`never-ready`, `no-join`, `refused`, `no-server`, `crash-at-start`,
+//! `stubborn`, `deleted`, `bad-recording`, `token`, …). A "recording" is a file that grows by one
+//! byte each 10 ms; `--measure` takes its size for its length.
+
+#![allow(clippy::unwrap_used, reason = "a part of the tests")]
+
+use bytes::Bytes;
+use haven_wire::{
+    EndReason, FormatProbe, LineReader, Probe, RecordingConfig, RecordingProgress, ServerMessage,
+    SessionConfig, SessionState, SessionStatus, WorkerMessage, encode_line,
+};
+use rustix::fs::{FlockOperation, flock};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Write,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream, unix::pipe},
+    time::interval,
+};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use viewer_socket::{
+    AudioChunk, Hub, HubOptions, Protocol, VideoFrame, ViewerOptions, serve_viewer,
+};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--probe"] => println!("{}", serde_json::to_string(&probe()).unwrap()),
+        ["--measure", path] => measure(path),
+        [] => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(run()),
+        _ => std::process::exit(2),
+    }
+}
+
+fn probe() -> Probe {
+    let h264 = FormatProbe {
+        description: "H.264 codec".into(),
+        codec: "libx264".into(),
+        audio_codec: "aac".into(),
+        container: "mp4".into(),
+        aliases: vec!["mp4".into()],
+        encoder: Some("fakeenc".into()),
+        ..FormatProbe::default()
+    };
+    let vp9 = FormatProbe {
+        container: "webm".into(),
+        aliases: vec!["webm".into()],
+        ..h264.clone()
+    };
+    let av1 = FormatProbe {
+        aliases: Vec::new(),
+        encoder: None,
+        missing: [("av1enc".to_owned(), "gstreamer1.0-plugins-bad".to_owned())].into(),
+        ..h264.clone()
+    };
+    let formats = [("h264", h264), ("vp9", vp9), ("av1", av1)];
+    Probe {
+        worker_version: "fake".into(),
+        gstreamer_version: "none".into(),
+        formats: formats
+            .map(|(name, format)| (name.to_owned(), format))
+            .into(),
+        ..Probe::default()
+    }
+}
+
+fn measure(path: &str) {
+    let Ok(metadata) = std::fs::metadata(path) else {
+        println!("{{\"error\": \"no such file\"}}");
+        std::process::exit(1);
+    };
+    let bytes = metadata.len();
+    println!("{{\"duration_ms\": {}, \"bytes\": {bytes}}}", bytes * 10);
+}
+
+fn say(message: &WorkerMessage) {
+    let mut out = std::io::stdout();
+    // The server may be gone; its end is noticed at the input.
+    let _ = out.write_all(&encode_line(message).unwrap());
+    let _ = out.flush();
+}
+
+struct Recording {
+    file: File,
+    began: Instant,
+    written: u64,
+}
+
+impl Recording {
+    fn progress(&self, recording_id: i64) -> RecordingProgress {
+        RecordingProgress {
+            recording_id,
+            duration_ms: self.written * 10,
+            bytes: self.written,
+            dropped_frames: 0,
+        }
+    }
+
+    fn grow(&mut self) {
+        let due = u64::try_from(self.began.elapsed().as_millis() / 10).unwrap();
+        let missing = usize::try_from(due - self.written).unwrap();
+        self.file.write_all(&vec![b'x'; missing]).unwrap();
+        self.written = due;
+    }
+}
+
+async fn run() {
+    let input = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    let mut reader = LineReader::new(pipe::Receiver::from_owned_fd(input).unwrap());
+    let Ok(Some(ServerMessage::Start(config))) = reader.next().await else {
+        std::process::exit(3);
+    };
+    let behaviour = config.key.clone();
+    match behaviour.as_str() {
+        "never-ready" => return std::future::pending().await,
+        "crash-at-start" => std::process::exit(7),
+        _ => {}
+    }
+    let hub = Hub::new(HubOptions::default());
+    serve_media(&config, hub.clone());
+    say(&WorkerMessage::Ready {
+        version: "fake".into(),
+    });
+    if !join(&config) {
+        if behaviour == "no-join" {
+            // Until the server gives up.
+            while let Ok(Some(message)) = reader.next::<ServerMessage>().await {
+                if message == ServerMessage::Shutdown {
+                    break;
+                }
+            }
+        }
+        return;
+    }
+    work(&mut reader, &behaviour, &hub).await;
+    if behaviour == "stubborn" {
+        // Neither `Shutdown` nor SIGINT helps.
+        let mut interrupts =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).unwrap();
+        while interrupts.recv().await.is_some() {}
+    }
+    say(&WorkerMessage::Ended {
+        reason: EndReason::Stopped,
+    });
+    let _ = std::fs::remove_file(&config.media_socket);
+}
+
+/// Whether the room could be joined; if not, says why.
+fn join(config: &SessionConfig) -> bool {
+    let ended = |reason| say(&WorkerMessage::Ended { reason });
+    let message = || "invented".to_owned();
+    match config.key.as_str() {
+        "no-join" => return false,
+        "refused" => ended(EndReason::NotAuthorized { message: message() }),
+        "no-server" => ended(EndReason::Connection { message: message() }),
+        "broken" => ended(EndReason::Error { message: message() }),
+        _ => {
+            say(&status(&config.key, SessionState::Connecting));
+            say(&status(&config.key, SessionState::Live));
+            return true;
+        }
+    }
+    false
+}
+
+fn status(key: &str, state: SessionState) -> WorkerMessage {
+    let joined = state != SessionState::Connecting;
+    WorkerMessage::Status(SessionStatus {
+        state,
+        room_name: if joined {
+            format!("room of {key}")
+        } else {
+            String::new()
+        },
+        // So that a test can find the process.
+        participant_sid: joined.then(|| format!("PA_{}", std::process::id())),
+        video: None,
+        audio: None,
+    })
+}
+
+async fn work<R: tokio::io::AsyncRead + Unpin>(
+    reader: &mut LineReader<R>,
+    behaviour: &str,
+    hub: &Hub,
+) {
+    let mut recordings: HashMap<i64, Recording> = HashMap::new();
+    let mut tick = interval(Duration::from_millis(20));
+    let mut frame = 0u64;
+    if behaviour == "token" {
+        say(&WorkerMessage::TokenRequest { request_id: 42 });
+    }
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                frame += 1;
+                publish(hub, frame);
+                for (id, recording) in &mut recordings {
+                    recording.grow();
+                    say(&WorkerMessage::RecordingProgress(recording.progress(*id)));
+                }
+                if behaviour == "deleted" && frame == 50 {
+                    say(&WorkerMessage::Ended { reason: EndReason::RoomDeleted });
+                    std::process::exit(0);
+                }
+            }
+            message = reader.next::<ServerMessage>() => match message {
+                Ok(Some(ServerMessage::StartRecording(config))) => {
+                    start_recording(&mut recordings, &config, behaviour);
+                }
+                Ok(Some(ServerMessage::StopRecording { recording_id })) => {
+                    if let Some(recording) = recordings.remove(&recording_id) {
+                        finish(recording_id, &recording);
+                    }
+                }
+                Ok(Some(ServerMessage::Token(token))) => {
+                    // Shown as the streamer's SID, for the test to see.
+                    let told = if token.access.is_some() { "fresh" } else { "none" };
+                    say(&WorkerMessage::Status(SessionStatus {
+                        state: SessionState::Live,
+                        room_name: "room".into(),
+                        participant_sid: Some(format!("{told} {}", token.request_id)),
+                        ..SessionStatus::default()
+                    }));
+                }
+                Ok(Some(ServerMessage::Start(_)) ) => {}
+                Ok(Some(ServerMessage::Shutdown) | None) | Err(_) => {
+                    for (id, recording) in recordings.drain() {
+                        finish(id, &recording);
+                    }
+                    return;
+                }
+            },
+        }
+    }
+}
+
+fn start_recording(
+    recordings: &mut HashMap<i64, Recording>,
+    config: &RecordingConfig,
+    behaviour: &str,
+) {
+    let recording_id = config.recording_id;
+    let file = match behaviour {
+        "bad-recording" => Err("the encoder is on strike".to_owned()),
+        _ => File::create_new(&config.path).map_err(|error| error.to_string()),
+    };
+    match file {
+        Ok(file) => {
+            flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+            let began = Instant::now();
+            recordings.insert(
+                recording_id,
+                Recording {
+                    file,
+                    began,
+                    written: 0,
+                },
+            );
+            let encoder = "fakeenc".to_owned();
+            say(&WorkerMessage::RecordingStarted {
+                recording_id,
+                encoder,
+            });
+        }
+        Err(error) => say(&WorkerMessage::RecordingFinished {
+            progress: RecordingProgress {
+                recording_id,
+                ..RecordingProgress::default()
+            },
+            error: Some(error),
+        }),
+    }
+}
+
+fn finish(id: i64, recording: &Recording) {
+    say(&WorkerMessage::RecordingFinished {
+        progress: recording.progress(id),
+        error: None,
+    });
+}
+
+fn publish(hub: &Hub, frame: u64) {
+    hub.publish_video(VideoFrame {
+        jpeg: Bytes::from(format!("jpeg {frame} of {}", std::process::id())),
+        width: 2,
+        height: 2,
+        seq: frame,
+        ..VideoFrame::default()
+    });
+    hub.publish_audio(AudioChunk {
+        pcm: Bytes::from(vec![0; 1764]),
+        sample_rate: 44_100,
+        channels: 1,
+        ..AudioChunk::default()
+    });
+}
+
+fn serve_media(config: &SessionConfig, hub: Hub) {
+    let listener = UnixListener::bind(&config.media_socket).unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let hub = hub.clone();
+            tokio::spawn(async move { relay(stream, &hub).await });
+        }
+    });
+}
+
+async fn relay(mut stream: UnixStream, hub: &Hub) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let key = head
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"))
+        .map(|(_, key)| derive_accept_key(key.trim().as_bytes()))
+        .unwrap();
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {key}\r\n\r\n"
+    );
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    let options = ViewerOptions::default();
+    serve_viewer(
+        stream,
+        hub,
+        Protocol::Relay,
+        &options,
+        std::future::pending(),
+    )
+    .await;
+}
