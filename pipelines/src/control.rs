@@ -94,20 +94,22 @@ async fn converse(outbox: Outbox) -> Result<(), ControlError> {
     let (over, mut session_over) = oneshot::channel();
     let session = {
         let (inbox, tokens) = (inbox.clone(), tokens.clone());
-        thread::Builder::new().name("session".into()).spawn(move || {
-            let span = tracing::info_span!(
-                "session",
-                session_id = config.session_id,
-                key = config.key
-            );
-            let _entered = span.enter();
-            let reason = match Session::start(config, inbox, outbox.clone(), tokens) {
-                Ok(session) => session.run(&events),
-                Err(error) => start_failure(&events, &error.to_string()),
-            };
-            outbox.send(WorkerMessage::Ended { reason });
-            let _ = over.send(());
-        })?
+        thread::Builder::new()
+            .name("session".into())
+            .spawn(move || {
+                let span = tracing::info_span!(
+                    "session",
+                    session_id = config.session_id,
+                    key = config.key
+                );
+                let _entered = span.enter();
+                let reason = match Session::start(config, inbox, outbox.clone(), tokens) {
+                    Ok(session) => session.run(&events),
+                    Err(error) => start_failure(&events, &error.to_string()),
+                };
+                outbox.send(WorkerMessage::Ended { reason });
+                let _ = over.send(());
+            })?
     };
     let mut listening = true;
     loop {
@@ -147,7 +149,11 @@ async fn next(
         match lines.next().await {
             Err(LineError::Malformed(error)) => {
                 // Not the line itself: it may hold a token.
-                tracing::warn!(line = error.line(), column = error.column(), "malformed message");
+                tracing::warn!(
+                    line = error.line(),
+                    column = error.column(),
+                    "malformed message"
+                );
             }
             other => return other,
         }

@@ -158,7 +158,10 @@ impl Decoder {
             if let Err(error) = running.pipeline.set_state(gst::State::Null) {
                 tracing::warn!(media = ?self.media, %error, "the decoder does not stop");
             }
-            running.pipeline.bus().inspect(|bus| bus.unset_sync_handler());
+            running
+                .pipeline
+                .bus()
+                .inspect(|bus| bus.unset_sync_handler());
             tracing::info!(media = ?self.media, "decoding stopped");
         }
     }

@@ -16,7 +16,7 @@ const SEGMENTS: [[bool; 7]; 10] = {
         [O, I, I, I, O, I, O],
         [I, I, O, I, O, I, I],
         [I, I, O, I, I, I, I],
-        [O, O, I, O, O, I, O],
+        [I, O, I, O, O, I, O],
         [I, I, I, I, I, I, I],
         [I, I, I, I, O, I, I],
     ]

@@ -157,10 +157,14 @@ impl Formats {
         ) else {
             return Err(FormatError::NotInstalled {
                 format: name.into(),
-                missing: join(missing.iter().map(|element| match self.packages.get(element) {
-                    Some(package) => format!("{element} (package {package})"),
-                    None => element.clone(),
-                })),
+                missing: join(
+                    missing
+                        .iter()
+                        .map(|element| match self.packages.get(element) {
+                            Some(package) => format!("{element} (package {package})"),
+                            None => element.clone(),
+                        }),
+                ),
             });
         };
         let (element, options) = split(&video.encoder);
@@ -241,7 +245,12 @@ impl Formats {
 
     fn presets(&self, format: &Format) -> BTreeMap<String, QualityPreset> {
         let mut presets = self.qualities.clone();
-        presets.extend(format.qualities.iter().map(|(name, preset)| (name.clone(), *preset)));
+        presets.extend(
+            format
+                .qualities
+                .iter()
+                .map(|(name, preset)| (name.clone(), *preset)),
+        );
         presets
     }
 }
@@ -289,7 +298,10 @@ impl SourceText<'_> {
     fn candidate(&self, text: CandidateText) -> Result<Candidate, FormatError> {
         self.check(&text.encoder)?;
         if text.encoder.get_ref().contains('!') {
-            return Err(self.error(&text.encoder, "an encoder is one element; the rest is parser"));
+            return Err(self.error(
+                &text.encoder,
+                "an encoder is one element; the rest is parser",
+            ));
         }
         if let Some(parser) = &text.parser {
             self.check(parser)?;
@@ -357,7 +369,10 @@ fn toml_files(folder: &Path) -> Result<Vec<PathBuf>, FormatError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
             files.push(path);
         }
     }
@@ -421,7 +436,10 @@ fn missing(format: &Format) -> BTreeSet<String> {
 }
 
 fn join(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
-    let names: Vec<_> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+    let names: Vec<_> = names
+        .into_iter()
+        .map(|name| name.as_ref().to_owned())
+        .collect();
     names.join(", ")
 }
 

@@ -51,7 +51,9 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        [] | [Some("--probe")] | [Some("--probe"), Some("--formats-dir"), _]
+        []
+        | [Some("--probe")]
+        | [Some("--probe"), Some("--formats-dir"), _]
         | [Some("--measure"), _] => {}
         _ => {
             eprint!("{USAGE}");

@@ -215,7 +215,7 @@ fn add_sink(
     let end = end.clone();
     input.add_probe(gst::PadProbeType::BUFFER, move |pad, probe| {
         if let Some(buffer) = probe.buffer()
-            && let Some(stop) = stop_time(pad, buffer)
+            && let Some(stop) = end_time(pad, buffer)
         {
             end.fetch_max(stop.nseconds(), Ordering::Relaxed);
         }
@@ -226,7 +226,8 @@ fn add_sink(
     Ok(())
 }
 
-fn stop_time(pad: &gst::Pad, buffer: &gst::Buffer) -> Option<gst::ClockTime> {
+/// When what a buffer holds is over, counted from the stream's beginning.
+pub(crate) fn end_time(pad: &gst::Pad, buffer: &gst::Buffer) -> Option<gst::ClockTime> {
     let stop = buffer.pts()? + buffer.duration().unwrap_or_default();
     let event = pad.sticky_event::<gst::event::Segment>(0)?;
     let segment = event.segment().downcast_ref::<gst::ClockTime>()?;

@@ -1,6 +1,11 @@
 use crate::formats::{FormatError, Formats};
+use gst::prelude::*;
 use haven_wire::Probe;
-use std::path::Path;
+use std::{
+    io,
+    path::Path,
+    thread::{self, JoinHandle},
+};
 
 /// Elements that every session needs, with the Debian package that has each.
 const NEEDED: [(&str, &str); 16] = [
@@ -37,5 +42,23 @@ pub(crate) fn probe(formats_dir: Option<&Path>) -> Result<Probe, FormatError> {
         gstreamer_version: gst::version_string().to_string(),
         formats: Formats::load(formats_dir)?.probe(),
         missing,
+    })
+}
+
+/// Loads, on a thread of its own, the plug-ins that the first viewer and the first recording will
+/// need: some take a third of a second, which would be missing from the start of a recording.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub(crate) fn preload() -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("preload".into()).spawn(|| {
+        let recording = ["x264enc", "avenc_aac", "aacparse", "mp4mux"];
+        let needed = NEEDED.iter().map(|(element, _)| *element);
+        for element in needed.chain(recording) {
+            let loaded = gst::ElementFactory::find(element).map(|factory| factory.load());
+            if let Some(Err(error)) = loaded {
+                tracing::warn!(element, %error, "a plug-in does not load");
+            }
+        }
     })
 }

@@ -62,6 +62,8 @@ pub(crate) struct Inputs {
     /// What keeps both decoded.
     pub(crate) _leases: [Lease; 2],
     pub(crate) timebase: Timebase,
+    /// When it was asked for: the file begins with this instant.
+    pub(crate) origin: gst::ClockTime,
 }
 
 /// A recording that runs on a thread of its own, and reports to the server by itself.
@@ -72,7 +74,7 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Starts a recording: its file begins with this instant.
+    /// Starts a recording.
     ///
     /// # Errors
     /// When there is no thread to be had. All else is reported by the recording itself.
@@ -84,14 +86,13 @@ impl Recording {
         outbox: Outbox,
     ) -> Result<Self, RecordingError> {
         let (stop, stopped) = sync_channel(1);
-        let origin = inputs.timebase.now();
         let thread = thread::Builder::new()
             .name(format!("rec-{}", config.recording_id))
             .spawn(move || {
                 let id = config.recording_id;
                 let span = tracing::info_span!("recording", recording_id = id);
                 let _entered = span.enter();
-                let finished = record(&config, &recipe, inputs, origin, &stopped, &outbox);
+                let finished = record(&config, &recipe, inputs, &stopped, &outbox);
                 outbox.send(finished);
                 inbox.notify(Event::RecordingOver(id));
             })?;
@@ -116,7 +117,6 @@ fn record(
     config: &RecordingConfig,
     recipe: &Recipe,
     inputs: Inputs,
-    origin: gst::ClockTime,
     stopped: &Receiver<()>,
     outbox: &Outbox,
 ) -> WorkerMessage {
@@ -138,7 +138,7 @@ fn record(
         Ok(output) => output,
         Err(error) => return finished(nothing, Some(error.into())),
     };
-    let job = match Job::build(recipe, &output, inputs, origin) {
+    let job = match Job::build(recipe, &output, inputs) {
         Ok(job) => job,
         Err(error) => {
             output.close();
@@ -164,7 +164,6 @@ struct Job {
     video: Arc<VideoTrack>,
     audio: Arc<AudioTrack>,
     inputs: Inputs,
-    origin: gst::ClockTime,
     /// Where in the file the muxer is, in nanoseconds.
     position: Arc<AtomicU64>,
     /// Whether a picture was encoded.
@@ -172,12 +171,8 @@ struct Job {
 }
 
 impl Job {
-    fn build(
-        recipe: &Recipe,
-        output: &Output,
-        inputs: Inputs,
-        origin: gst::ClockTime,
-    ) -> Result<Self, RecordingError> {
+    fn build(recipe: &Recipe, output: &Output, inputs: Inputs) -> Result<Self, RecordingError> {
+        let origin = inputs.origin;
         let build = || -> Result<Self, String> {
             let pipeline = gst::parse::launch(&launch_text(recipe))
                 .map_err(|error| error.to_string())?
@@ -215,7 +210,6 @@ impl Job {
                 pipeline,
                 encoder,
                 inputs,
-                origin,
                 position,
                 encoding,
             })
@@ -322,7 +316,10 @@ impl Job {
     }
 
     fn now(&self) -> gst::ClockTime {
-        self.inputs.timebase.now().saturating_sub(self.origin)
+        self.inputs
+            .timebase
+            .now()
+            .saturating_sub(self.inputs.origin)
     }
 
     fn force_key_frame(&self) {
@@ -389,11 +386,10 @@ fn launch_text(recipe: &Recipe) -> String {
 fn follow(muxer: &gst::Element, position: &Arc<AtomicU64>) {
     for pad in muxer.sink_pads() {
         let position = position.clone();
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, probe| {
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, probe| {
             if let Some(buffer) = probe.buffer()
-                && let Some(pts) = buffer.pts()
+                && let Some(end) = measure::end_time(pad, buffer)
             {
-                let end = pts + buffer.duration().unwrap_or_default();
                 position.fetch_max(end.nseconds(), Ordering::Relaxed);
             }
             gst::PadProbeReturn::Ok

@@ -3,6 +3,7 @@ use crate::{
     formats::Formats,
     inbox::{Event, Inbox, Media, Outbox},
     preview::{Preview, PreviewError},
+    probe,
     recording::{Inputs, Recording},
     source::{Source, SourceError},
     status::Reporter,
@@ -18,6 +19,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -53,6 +55,7 @@ pub(crate) struct Session {
     preview_failures: (u32, gst::ClockTime),
     recordings: BTreeMap<i64, Recording>,
     status: Reporter,
+    preload: Option<JoinHandle<()>>,
 }
 
 impl Session {
@@ -79,6 +82,9 @@ impl Session {
             version: env!("CARGO_PKG_VERSION").into(),
         });
         source.play()?;
+        let preload = probe::preload()
+            .inspect_err(|error| tracing::warn!(%error, "plug-ins load when they are needed"))
+            .ok();
         Ok(Self {
             status: Reporter::new(outbox.clone()),
             preview_failures: (0, timebase.now()),
@@ -92,6 +98,7 @@ impl Session {
             audio,
             preview: Some(preview),
             recordings: BTreeMap::new(),
+            preload,
         })
     }
 
@@ -164,6 +171,7 @@ impl Session {
 
     fn start_recording(&mut self, config: RecordingConfig) {
         let id = config.recording_id;
+        let origin = self.timebase.now();
         if self.recordings.contains_key(&id) {
             tracing::warn!(recording_id = id, "this recording runs already");
             return;
@@ -171,17 +179,20 @@ impl Session {
         // Read anew each time: what the user adds or mends needs no restart.
         let recipe = Formats::load(self.config.formats_dir.as_deref())
             .and_then(|formats| formats.recipe(&config.format, &config.quality));
-        let started = recipe.map_err(|error| error.to_string()).and_then(|recipe| {
-            let inputs = Inputs {
-                video: self.video.decoded().clone(),
-                audio: self.audio.decoded().clone(),
-                _leases: [self.video.lease(), self.audio.lease()],
-                timebase: self.timebase.clone(),
-            };
-            let (inbox, outbox) = (self.inbox.clone(), self.outbox.clone());
-            Recording::start(config, recipe, inputs, inbox, outbox)
-                .map_err(|error| error.to_string())
-        });
+        let started = recipe
+            .map_err(|error| error.to_string())
+            .and_then(|recipe| {
+                let inputs = Inputs {
+                    video: self.video.decoded().clone(),
+                    audio: self.audio.decoded().clone(),
+                    _leases: [self.video.lease(), self.audio.lease()],
+                    timebase: self.timebase.clone(),
+                    origin,
+                };
+                let (inbox, outbox) = (self.inbox.clone(), self.outbox.clone());
+                Recording::start(config, recipe, inputs, inbox, outbox)
+                    .map_err(|error| error.to_string())
+            });
         match started {
             Ok(recording) => {
                 self.recordings.insert(id, recording);
@@ -200,7 +211,11 @@ impl Session {
     }
 
     fn replace_preview(&mut self, run: u64, error: String) -> Option<EndReason> {
-        if self.preview.as_ref().is_some_and(|preview| preview.run() != run) {
+        if self
+            .preview
+            .as_ref()
+            .is_some_and(|preview| preview.run() != run)
+        {
             return None;
         }
         tracing::warn!(error, "serving viewers failed, starting anew");
@@ -234,6 +249,11 @@ impl Session {
         }
         for (_, recording) in std::mem::take(&mut self.recordings) {
             recording.join();
+        }
+        if let Some(preload) = self.preload.take()
+            && preload.join().is_err()
+        {
+            tracing::error!("the thread that loads plug-ins panicked");
         }
     }
 }

@@ -333,8 +333,14 @@ mod tests {
         assert_eq!(reason("room-deleted"), EndReason::RoomDeleted);
         assert_eq!(reason("no-publisher"), EndReason::NoPublisher);
         assert!(matches!(reason("removed"), EndReason::NotAuthorized { .. }));
-        assert!(matches!(reason("duplicate-identity"), EndReason::Error { .. }));
-        assert_eq!(ended_reason(&gst::Structure::new_empty("livekit-stats")), None);
+        assert!(matches!(
+            reason("duplicate-identity"),
+            EndReason::Error { .. }
+        ));
+        assert_eq!(
+            ended_reason(&gst::Structure::new_empty("livekit-stats")),
+            None
+        );
     }
 
     #[test]
@@ -348,7 +354,10 @@ mod tests {
             }
         };
         use gst::ResourceError::{Busy, NotAuthorized, NotFound, OpenRead, Read};
-        assert!(matches!(reason(NotAuthorized), EndReason::NotAuthorized { .. }));
+        assert!(matches!(
+            reason(NotAuthorized),
+            EndReason::NotAuthorized { .. }
+        ));
         for kind in [OpenRead, NotFound, Read] {
             assert!(matches!(reason(kind), EndReason::Connection { .. }));
         }

@@ -137,7 +137,9 @@ fn audio_status(caps: &gst::Caps, rate: &Rate) -> AudioStatus {
 /// `h264` of `video/x-h264`.
 fn codec(caps: &gst::Caps) -> String {
     let name = caps.structure(0).map_or("", |structure| structure.name());
-    name.rsplit_once("x-").map_or(name, |(_, codec)| codec).into()
+    name.rsplit_once("x-")
+        .map_or(name, |(_, codec)| codec)
+        .into()
 }
 
 fn number(caps: &gst::Caps, field: &str) -> Option<u32> {

@@ -206,13 +206,18 @@ impl Tap {
     }
 
     fn detach(&self, id: u64) {
-        self.inner.lock().consumers.retain(|(other, _)| *other != id);
+        self.inner
+            .lock()
+            .consumers
+            .retain(|(other, _)| *other != id);
     }
 }
 
 impl fmt::Debug for Tap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tap").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Tap")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -286,7 +286,9 @@ impl Consumer for AudioTrack {
         }
         let overlap = state.next.saturating_sub(place);
         let skip = before + if overlap > JITTER_FRAMES { overlap } else { 0 };
-        let room = state.end.map_or(u64::MAX, |end| end.saturating_sub(state.next));
+        let room = state
+            .end
+            .map_or(u64::MAX, |end| end.saturating_sub(state.next));
         let count = count.saturating_sub(skip).min(room);
         if count == 0 {
             return Taken::Done;
