@@ -281,6 +281,9 @@ impl Room {
 
     /// When to call [`Room::handle`] with a time-out at the latest.
     pub(super) fn deadline(&self, now: Instant) -> Instant {
+        if self.phase == Phase::Ended {
+            return now + IDLE;
+        }
         let phase = match self.phase {
             Phase::BeforeJoin(at) | Phase::BeforeResume(at) => Some(at),
             _ => None,
