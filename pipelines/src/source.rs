@@ -302,18 +302,14 @@ fn ended_reason(structure: &gst::StructureRef) -> Option<EndReason> {
     if structure.name() != "livekit-ended" {
         return None;
     }
-    Some(match structure.get::<&str>("reason") {
-        Ok("room-deleted") => EndReason::RoomDeleted,
-        Ok("no-publisher") => EndReason::NoPublisher,
-        Ok("removed") => EndReason::NotAuthorized {
-            message: "removed from the room".into(),
-        },
-        Ok("duplicate-identity") => EndReason::Error {
-            message: "somebody else joined with the same identity".into(),
-        },
-        other => EndReason::Error {
-            message: format!("the room ended: {}", other.unwrap_or("no reason given")),
-        },
+    let word = structure.get::<&str>("reason").unwrap_or("unknown");
+    let message = structure.get::<&str>("text").unwrap_or(word).to_owned();
+    Some(match word {
+        "room-deleted" => EndReason::RoomDeleted,
+        "no-publisher" => EndReason::NoPublisher,
+        "removed" | "not-authorized" => EndReason::NotAuthorized { message },
+        "not-found" | "connection" => EndReason::Connection { message },
+        _ => EndReason::Error { message },
     })
 }
 
@@ -332,11 +328,15 @@ mod tests {
         };
         assert_eq!(reason("room-deleted"), EndReason::RoomDeleted);
         assert_eq!(reason("no-publisher"), EndReason::NoPublisher);
-        assert!(matches!(reason("removed"), EndReason::NotAuthorized { .. }));
-        assert!(matches!(
-            reason("duplicate-identity"),
-            EndReason::Error { .. }
-        ));
+        for word in ["removed", "not-authorized"] {
+            assert!(matches!(reason(word), EndReason::NotAuthorized { .. }));
+        }
+        for word in ["not-found", "connection"] {
+            assert!(matches!(reason(word), EndReason::Connection { .. }));
+        }
+        for word in ["duplicate-identity", "a later word"] {
+            assert!(matches!(reason(word), EndReason::Error { .. }));
+        }
         assert_eq!(
             ended_reason(&gst::Structure::new_empty("livekit-stats")),
             None

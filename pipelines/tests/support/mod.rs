@@ -231,7 +231,7 @@ pub(crate) struct Viewer {
 impl Viewer {
     pub(crate) async fn connect(path: &Path) -> Self {
         let stream = UnixStream::connect(path).await.unwrap();
-        let (socket, _) = tokio_tungstenite::client_async("ws://worker/relay", stream)
+        let (socket, _) = tokio_tungstenite::client_async("ws://localhost/relay", stream)
             .await
             .unwrap();
         Self { socket }
