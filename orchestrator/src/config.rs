@@ -135,48 +135,27 @@ impl Config {
             Some(path) => FileConfig::read(path)?,
             None => FileConfig::default(),
         };
-        let home = env("HOME").map(PathBuf::from);
-        let place = |path: PathBuf| expand_home(path, home.as_deref());
-        let data_dir = match args.data_dir.clone().or(file.data_dir.clone()) {
-            Some(dir) => place(dir),
-            None => home
-                .clone()
-                .ok_or_else(|| invalid("there is no HOME: name a folder with --data-dir"))?
-                .join(".local/share/haven"),
-        };
         let listen = args.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
-        let api_token = api_token(args, &env, &file)?;
-        let no_auth = args.no_auth.or(file.no_auth).unwrap_or(false);
-        if !listen.ip().is_loopback() && api_token.is_none() && !no_auth {
-            return Err(invalid(
-                "an address other than loopback needs a token (--api-token-file, \
-                 HAVEN_API_TOKEN) or an explicit --no-auth",
-            ));
-        }
+        let api_token = required_token(listen, args, &env, &file)?;
+        let places = Places::resolve(args, &file, env("HOME").map(PathBuf::from))?;
         let origins = OriginPolicy::new(either(&args.allowed_origin, &file.allowed_origins))
             .map_err(|error| invalid(&format!("allowed_origins: {error}")))?;
         let pumpfun = Endpoints::from_lookup(|name| env(name).or_else(|| file.pumpfun_url(name)))
             .map_err(|error| invalid(&error.to_string()))?;
+        let text = |first: &Option<String>, second: &Option<String>, default: &str| {
+            let given = first.as_ref().or(second.as_ref());
+            given.map_or(default, String::as_str).to_owned()
+        };
         Ok(Self {
             listen,
-            recording_dir: match args.recording_dir.clone().or(file.recording_dir.clone()) {
-                Some(dir) => place(dir),
-                None => data_dir.join("recordings"),
-            },
-            data_dir,
+            data_dir: places.data_dir,
+            recording_dir: places.recording_dir,
+            worker: places.worker,
+            formats_dir: places.formats_dir,
             demo: args.demo.or(file.demo).unwrap_or(false),
-            api_token: api_token.filter(|_| !no_auth),
+            api_token,
             origins,
             allowed_hosts: either(&args.allowed_host, &file.allowed_hosts).to_vec(),
-            worker: match args.worker.clone().or(file.worker.clone()) {
-                Some(path) => place(path),
-                None => worker_beside_us()?,
-            },
-            formats_dir: args
-                .formats_dir
-                .clone()
-                .or(file.formats_dir.clone())
-                .map(place),
             disk_reserve_bytes: args
                 .disk_reserve_bytes
                 .or(file.disk_reserve_bytes)
@@ -185,12 +164,12 @@ impl Config {
                 .waiting_timeout_s
                 .or(file.waiting_timeout_s)
                 .map_or(DEFAULT_WAITING_TIMEOUT, Duration::from_secs),
-            default_output_format: or_default(
+            default_output_format: text(
                 &args.default_output_format,
                 &file.default_output_format,
                 DEFAULT_FORMAT,
             ),
-            default_video_quality: or_default(
+            default_video_quality: text(
                 &args.default_video_quality,
                 &file.default_video_quality,
                 DEFAULT_QUALITY,
@@ -203,6 +182,56 @@ impl Config {
     }
 }
 
+/// Folders and files.
+struct Places {
+    data_dir: PathBuf,
+    recording_dir: PathBuf,
+    worker: PathBuf,
+    formats_dir: Option<PathBuf>,
+}
+
+impl Places {
+    fn resolve(args: &ServeArgs, file: &FileConfig, home: Option<PathBuf>) -> Result<Self, Error> {
+        let place = |first: &Option<PathBuf>, second: &Option<PathBuf>| {
+            let path = first.as_ref().or(second.as_ref())?;
+            Some(expand_home(path, home.as_deref()))
+        };
+        let data_dir = place(&args.data_dir, &file.data_dir)
+            .or_else(|| Some(home.as_ref()?.join(".local/share/haven")))
+            .ok_or_else(|| invalid("there is no HOME: name a folder with --data-dir"))?;
+        let recording_dir = place(&args.recording_dir, &file.recording_dir);
+        Ok(Self {
+            recording_dir: recording_dir.unwrap_or_else(|| data_dir.join("recordings")),
+            data_dir,
+            worker: match place(&args.worker, &file.worker) {
+                Some(path) => path,
+                None => worker_beside_us()?,
+            },
+            formats_dir: place(&args.formats_dir, &file.formats_dir),
+        })
+    }
+}
+
+/// The token that clients must give. An address that others can reach needs one.
+fn required_token(
+    listen: SocketAddr,
+    args: &ServeArgs,
+    env: &impl Fn(&str) -> Option<String>,
+    file: &FileConfig,
+) -> Result<Option<Secret>, Error> {
+    if args.no_auth.or(file.no_auth).unwrap_or(false) {
+        return Ok(None);
+    }
+    let token = api_token(args, env, file)?;
+    if !listen.ip().is_loopback() && token.is_none() {
+        return Err(invalid(
+            "an address other than loopback needs a token (--api-token-file, HAVEN_API_TOKEN) \
+             or an explicit --no-auth",
+        ));
+    }
+    Ok(token)
+}
+
 fn invalid(message: &str) -> Error {
     Error::new(Kind::BadRequest, "invalid_configuration", message)
 }
@@ -211,17 +240,10 @@ fn either<'a, T>(first: &'a [T], second: &'a [T]) -> &'a [T] {
     if first.is_empty() { second } else { first }
 }
 
-fn or_default(first: &Option<String>, second: &Option<String>, default: &str) -> String {
-    first
-        .as_ref()
-        .or(second.as_ref())
-        .map_or_else(|| default.to_owned(), Clone::clone)
-}
-
-fn expand_home(path: PathBuf, home: Option<&Path>) -> PathBuf {
+fn expand_home(path: &Path, home: Option<&Path>) -> PathBuf {
     match (path.strip_prefix("~"), home) {
         (Ok(rest), Some(home)) => home.join(rest),
-        _ => path,
+        _ => path.to_owned(),
     }
 }
 

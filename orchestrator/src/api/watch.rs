@@ -43,9 +43,9 @@ fn socket(app: &Arc<App>, prefix: BoxedFilter<()>, protocol: Protocol) -> BoxedF
                     *answer.headers_mut() = response.into_parts().0.headers;
                     answer
                 }
-                Err((error, headers)) => {
-                    let mut answer = reply::problem(error);
-                    answer.headers_mut().extend(headers);
+                Err(refusal) => {
+                    let mut answer = reply::problem(refusal.error);
+                    answer.headers_mut().extend(*refusal.headers);
                     answer
                 }
             }

@@ -46,7 +46,7 @@ impl FileConfig {
             // The error's own text quotes the line, which may hold a secret.
             let line = error
                 .span()
-                .map_or(1, |span| text[..span.start].lines().count().max(1));
+                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             super::invalid(&format!(
                 "{}, line {line}: {}",
                 path.display(),

@@ -5,27 +5,50 @@ use crate::{Error, error::Kind};
 use haven_wire::{FormatProbe, Probe, QualityPreset};
 use std::collections::BTreeMap;
 
-/// The formats that the API promises: name, aliases, description, video codec, audio codec,
-/// container. They are listed on every machine, available or not.
-const PROMISED: [(&str, &[&str], &str, &str, &str, &str); 4] = [
-    (
-        "av1",
-        &[],
-        "AV1 codec (recommended)",
-        "libaom-av1",
-        "aac",
-        "mp4",
-    ),
-    ("h264", &["mp4"], "H.264 codec", "libx264", "aac", "mp4"),
-    ("vp9", &["webm"], "VP9 codec", "libvpx-vp9", "opus", "webm"),
-    (
-        "source",
-        &[],
-        "The publisher's own encoding, untouched",
-        "copy",
-        "copy",
-        "mp4",
-    ),
+/// A format that the API promises.
+struct Promised {
+    name: &'static str,
+    aliases: &'static [&'static str],
+    description: &'static str,
+    codec: &'static str,
+    audio_codec: &'static str,
+    container: &'static str,
+}
+
+/// What the API promises is listed on every machine, available or not.
+const PROMISED: [Promised; 4] = [
+    Promised {
+        name: "av1",
+        aliases: &[],
+        description: "AV1 codec (recommended)",
+        codec: "libaom-av1",
+        audio_codec: "aac",
+        container: "mp4",
+    },
+    Promised {
+        name: "h264",
+        aliases: &["mp4"],
+        description: "H.264 codec",
+        codec: "libx264",
+        audio_codec: "aac",
+        container: "mp4",
+    },
+    Promised {
+        name: "vp9",
+        aliases: &["webm"],
+        description: "VP9 codec",
+        codec: "libvpx-vp9",
+        audio_codec: "opus",
+        container: "webm",
+    },
+    Promised {
+        name: "source",
+        aliases: &[],
+        description: "The publisher's own encoding, untouched",
+        codec: "copy",
+        audio_codec: "copy",
+        container: "mp4",
+    },
 ];
 
 /// The contract's quality presets: name, video and audio kbit/s.
@@ -49,17 +72,18 @@ pub(crate) struct Plan {
 /// Every format: those of the probe, and those promised that it doesn't have.
 pub(crate) fn known_formats(probe: Option<&Probe>) -> BTreeMap<String, FormatProbe> {
     let mut formats = probe.map(|probe| probe.formats.clone()).unwrap_or_default();
-    for (name, aliases, description, codec, audio_codec, container) in PROMISED {
+    for promised in PROMISED {
+        let format = || FormatProbe {
+            description: promised.description.to_owned(),
+            codec: promised.codec.to_owned(),
+            audio_codec: promised.audio_codec.to_owned(),
+            container: promised.container.to_owned(),
+            aliases: promised.aliases.iter().map(ToString::to_string).collect(),
+            ..FormatProbe::default()
+        };
         formats
-            .entry(name.to_owned())
-            .or_insert_with(|| FormatProbe {
-                description: description.to_owned(),
-                codec: codec.to_owned(),
-                audio_codec: audio_codec.to_owned(),
-                container: container.to_owned(),
-                aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
-                ..FormatProbe::default()
-            });
+            .entry(promised.name.to_owned())
+            .or_insert_with(format);
     }
     formats
 }
@@ -163,6 +187,7 @@ mod tests {
             ..FormatProbe::default()
         };
         let av1 = FormatProbe {
+            aliases: Vec::new(),
             encoder: None,
             missing: [("av1enc".to_owned(), "gstreamer1.0-plugins-bad".to_owned())].into(),
             ..h264.clone()

@@ -11,7 +11,10 @@ use crate::{
     recordings::{Ended, Part, Plan, Recording},
 };
 use haven_wire::{RecordingConfig, RecordingProgress, ServerMessage};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio::{sync::oneshot, time::Instant};
 
 /// A worker says at once whether a recording can be made; frames may be long in coming. After
@@ -71,7 +74,7 @@ impl Actor {
         }
     }
 
-    async fn begin_recording(&self, plan: Plan) -> Result<Active, Error> {
+    fn check_can_record(&self, format: &str) -> Result<(), Error> {
         if self.view.phase != Phase::Running {
             return Err(Error::new(
                 Kind::NotFound,
@@ -82,12 +85,12 @@ impl Actor {
                 ),
             ));
         }
-        let same = |active: &Active| active.recording.format == plan.format;
+        let same = |active: &Active| active.recording.format == format;
         if self.recordings.iter().any(same) {
             return Err(Error::new(
                 Kind::Conflict,
                 "already_recording",
-                format!("A recording of this session as {} is running", plan.format),
+                format!("A recording of this session as {format} is running"),
             ));
         }
         if !self.is_connected() {
@@ -97,6 +100,11 @@ impl Actor {
                 "The session is reconnecting: start the recording once it is back",
             ));
         }
+        Ok(())
+    }
+
+    async fn begin_recording(&self, plan: Plan) -> Result<Active, Error> {
+        self.check_can_record(&plan.format)?;
         let started_at_ms = clock::now_ms();
         let library = &self.context.library;
         let file = library
@@ -239,7 +247,12 @@ impl Actor {
 
     /// The worker can't make this recording: nothing of it is left.
     pub(super) async fn refuse(&mut self, id: i64, why: &str, reply: StartReply) {
-        self.recordings.retain(|active| active.recording.id != id);
+        if let Some(index) = self.index(id) {
+            let refused = self.recordings.remove(index);
+            for part in &refused.recording.parts {
+                remove_if_empty(&part.path);
+            }
+        }
         log_failure(self.context.db.forget_recording(id).await);
         let message = format!("The recording can't be started: {why}");
         let _ = reply.send(Err(Error::new(
@@ -364,6 +377,15 @@ pub(super) fn new_part(number: u32, path: PathBuf, started_at_ms: i64) -> Part {
         started_at_ms,
         progress: FileProgress::default(),
         end_reason: None,
+    }
+}
+
+/// A worker that fails early may have made the file already.
+fn remove_if_empty(path: &Path) {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0)
+        && let Err(error) = std::fs::remove_file(path)
+    {
+        tracing::warn!(path = %path.display(), %error, "can't remove an empty file");
     }
 }
 

@@ -71,7 +71,7 @@ impl Sources {
         mint_id
             .parse()
             .map(Target::Mint)
-            .map_err(|error| Error::field("mint_id", error))
+            .map_err(|error| Error::field("mint_id", format_args!("is no mint: {error}")))
     }
 
     /// The target that a request's `room_name` names.

@@ -18,30 +18,35 @@ pub(crate) struct Request {
     pub(crate) on_upgrade: Option<OnUpgrade>,
 }
 
+/// Why there is no WebSocket, with headers for the answer.
+pub(crate) struct Refusal {
+    pub(crate) error: Error,
+    pub(crate) headers: Box<HeaderMap>,
+}
+
 /// Answers a request for a WebSocket and serves the viewer in a task of its own. Without a session
 /// of this key the upgrade is accepted and closed with 4404: a browser can't see an HTTP status.
 ///
 /// # Errors
-/// When it is no proper upgrade, or asks for what there isn't; with headers for the answer.
+/// When it is no proper upgrade, or asks for what there isn't.
 pub(crate) fn open(
     registry: &Registry,
     shutdown: &Shutdown,
     origins: &OriginPolicy,
     (key, protocol): (String, Protocol),
     request: Request,
-) -> Result<Response<()>, (Error, HeaderMap)> {
+) -> Result<Response<()>, Refusal> {
     let query = Some(request.query.as_str()).filter(|query| !query.is_empty());
     let options = ViewerOptions::from_query(query).map_err(|error| {
         let error = Error::field(error.parameter, format_args!("must be {}", error.expected));
-        (error, HeaderMap::new())
+        Refusal {
+            error,
+            headers: Box::default(),
+        }
     })?;
-    let response = accept(&request.method, &request.headers, origins)
-        .map_err(|error| (refusal(error), error.headers()))?;
+    let response = accept(&request.method, &request.headers, origins).map_err(refusal)?;
     let Some(on_upgrade) = request.on_upgrade else {
-        return Err((
-            refusal(UpgradeError::NotAnUpgrade),
-            UpgradeError::NotAnUpgrade.headers(),
-        ));
+        return Err(refusal(UpgradeError::NotAnUpgrade));
     };
     let handle = registry.find(&key);
     let going_down = shutdown.token.clone();
@@ -65,14 +70,17 @@ pub(crate) fn open(
     Ok(response)
 }
 
-fn refusal(error: UpgradeError) -> Error {
+fn refusal(error: UpgradeError) -> Refusal {
     let kind = match error.status() {
         StatusCode::METHOD_NOT_ALLOWED => Kind::MethodNotAllowed,
         StatusCode::FORBIDDEN => Kind::Forbidden,
         StatusCode::UPGRADE_REQUIRED => Kind::UpgradeRequired,
         _ => Kind::BadRequest,
     };
-    Error::new(kind, error.code(), sentence(&error.to_string()))
+    Refusal {
+        error: Error::new(kind, error.code(), sentence(&error.to_string())),
+        headers: Box::new(error.headers()),
+    }
 }
 
 fn sentence(text: &str) -> String {

@@ -15,7 +15,7 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
     /// Nothing was learnt: neither that it is there nor that it isn't.
-    #[error("could not ask pump.fun: {0}")]
+    #[error(transparent)]
     NotAsked(#[from] NotAsked),
     /// A base URL can't be used.
     #[error("{name} is not an http(s), ws or wss URL as needed: {value}")]
@@ -39,21 +39,21 @@ impl Error {
 #[non_exhaustive]
 pub enum NotAsked {
     /// No connection, or it broke.
-    #[error("no connection")]
+    #[error("could not ask pump.fun: no connection")]
     Transport(#[source] reqwest::Error),
     /// No answer in time.
-    #[error("no answer in time")]
+    #[error("could not ask pump.fun: no answer in time")]
     TimedOut,
     /// A status that says nothing about the stream (401, 403, 5xx, …).
-    #[error("it answered with HTTP status {0}")]
+    #[error("could not ask pump.fun: it answered with HTTP status {0}")]
     Status(u16),
     /// The body is larger than [`crate::MAX_BODY_BYTES`].
-    #[error("its answer is too large")]
+    #[error("could not ask pump.fun: its answer is too large")]
     TooLarge,
     /// The body is no JSON: a proxy's page, or cut short.
-    #[error("its answer is no JSON")]
+    #[error("could not ask pump.fun: its answer is no JSON")]
     NotJson(#[source] serde_json::Error),
     /// JSON of another shape than expected.
-    #[error("its answer lacks {0}")]
+    #[error("could not ask pump.fun: its answer lacks {0}")]
     Lacks(&'static str),
 }
