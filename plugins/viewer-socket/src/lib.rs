@@ -27,22 +27,21 @@ mod connection;
 mod hub;
 mod inbound;
 mod message;
+mod options;
 mod origin;
 mod pcm;
 pub mod relay;
+mod relay_codec;
 mod tcp;
 mod upgrade;
 mod viewer;
 
 pub use hub::{Hub, HubOptions, HubStats};
-pub use message::{
-    AudioChunk, CloseReason, MalformedRelay, Protocol, RelayMessage, State, Status, VideoFrame,
-    decode_relay,
-};
+pub use message::{AudioChunk, CloseReason, Protocol, State, Status, VideoFrame};
+pub use options::{AudioChoice, QueryError, ViewerOptions};
 pub use origin::{InvalidOrigin, OriginPolicy};
 pub use pcm::AudioFormat;
+pub use relay_codec::{MalformedRelay, RelayMessage, decode_relay};
 pub use tcp::tune_tcp;
 pub use upgrade::{UpgradeError, accept};
-pub use viewer::{
-    AudioChoice, EndReason, QueryError, ViewerEnd, ViewerOptions, close_with, serve_viewer,
-};
+pub use viewer::{EndReason, ViewerEnd, close_with, serve_viewer};

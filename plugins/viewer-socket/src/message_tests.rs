@@ -1,4 +1,5 @@
 use super::*;
+use crate::{MalformedRelay, RelayMessage, decode_relay, relay_codec::RELAY_HEADER_BYTES};
 
 fn video(size: usize) -> VideoFrame {
     VideoFrame {

@@ -1,7 +1,7 @@
 //! One viewer: takes from the hub what it has time for, until one side has had enough.
 
 use crate::{
-    AudioFormat, CloseReason, Hub, Protocol,
+    AudioChoice, CloseReason, Hub, Protocol, ViewerOptions,
     connection::{CloseFrame, Connection, Event},
     hub::{Control, Place, Ring},
     message::{AudioMessage, VideoMessage},
@@ -13,7 +13,6 @@ use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
-use url::form_urlencoded;
 
 /// How long a viewer may take to answer a close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -24,96 +23,6 @@ const SLOW: Duration = Duration::from_millis(100);
 const MAX_UNANSWERED: u32 = 2;
 /// Chunks of sound in a row before a picture has its turn.
 const AUDIO_BURST: u32 = 8;
-const MAX_FPS: f64 = 240.0;
-
-/// The sound a viewer wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AudioChoice {
-    /// None.
-    Off,
-    /// In this format, one of [`AudioFormat::OFFERED`].
-    On(AudioFormat),
-}
-
-/// What a viewer asked for, and how patient we are with it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ViewerOptions {
-    /// At most so many pictures a second (none: all of them).
-    pub max_fps: Option<f64>,
-    /// Pictures of at most so many pixels' width: 320 or 640. Read and checked; as yet every
-    /// viewer gets the pictures as they were published.
-    pub max_width: Option<u32>,
-    /// Which sound. [`Protocol::Relay`] gets it as it was published, unless it is off.
-    pub audio: AudioChoice,
-    /// A viewer whose connection takes no byte for so long is dropped. The default is 10 s.
-    pub stall_timeout: Duration,
-    /// A ping is sent so often; two without an answer end the connection. The default is 20 s.
-    pub ping_interval: Duration,
-}
-
-impl Default for ViewerOptions {
-    fn default() -> Self {
-        Self {
-            max_fps: None,
-            max_width: None,
-            audio: AudioChoice::On(AudioFormat::OFFERED[0]),
-            stall_timeout: Duration::from_secs(10),
-            ping_interval: Duration::from_secs(20),
-        }
-    }
-}
-
-/// A parameter of a viewer's address that can't be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{parameter} must be {expected}")]
-pub struct QueryError {
-    /// Its name.
-    pub parameter: &'static str,
-    /// What it may be.
-    pub expected: &'static str,
-}
-
-impl ViewerOptions {
-    /// Reads `max_fps`, `max_width`, `audio` and `channels`; other parameters are not ours.
-    ///
-    /// # Errors
-    /// When one of the four has a value that isn't offered.
-    pub fn from_query(query: Option<&str>) -> Result<Self, QueryError> {
-        let mut options = Self::default();
-        let mut format = AudioFormat::OFFERED[0];
-        let mut off = false;
-        for (name, value) in form_urlencoded::parse(query.unwrap_or("").as_bytes()) {
-            let wrong = |parameter, expected| QueryError {
-                parameter,
-                expected,
-            };
-            match (&*name, &*value) {
-                ("max_fps", value) => {
-                    let fps = value.parse().ok();
-                    let fps = fps.filter(|fps: &f64| *fps > 0.0 && *fps <= MAX_FPS);
-                    options.max_fps =
-                        Some(fps.ok_or(wrong("max_fps", "a number above 0, up to 240"))?);
-                }
-                ("max_width", "320") => options.max_width = Some(320),
-                ("max_width", "640") => options.max_width = Some(640),
-                ("max_width", _) => return Err(wrong("max_width", "320 or 640")),
-                ("audio", "off") => off = true,
-                ("audio", "44100") => (off, format.sample_rate) = (false, 44_100),
-                ("audio", "48000") => (off, format.sample_rate) = (false, 48_000),
-                ("audio", _) => return Err(wrong("audio", "off, 44100 or 48000")),
-                ("channels", "1") => format.channels = 1,
-                ("channels", "2") => format.channels = 2,
-                ("channels", _) => return Err(wrong("channels", "1 or 2")),
-                _ => {}
-            }
-        }
-        options.audio = match off {
-            true => AudioChoice::Off,
-            false => AudioChoice::On(format),
-        };
-        Ok(options)
-    }
-}
 
 /// Why a viewer is no longer served.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -33,6 +33,30 @@ async fn worker(hub: &Hub) -> (Relay, JoinHandle<()>) {
     (Relay::over(far).await.unwrap(), task)
 }
 
+/// Reads the status, the picture and the sound that were sent, in whatever order they come.
+async fn kinds_of_three(client: &mut WebSocketStream<tokio::io::DuplexStream>) -> Vec<String> {
+    let mut kinds = Vec::new();
+    while kinds.len() < 3 {
+        let Message::Text(text) = client.next().await.unwrap().unwrap() else {
+            continue;
+        };
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+        match object["type"].as_str().unwrap() {
+            "video_frame" => {
+                assert_eq!(object["mint_id"], "server");
+                assert_eq!(object["seq"], 7);
+                assert_eq!(object["pts_ms"], 1_500);
+                assert_eq!(object["width"], 1280);
+                assert_eq!(object["timestamp"], "2026-11-21T12:00:00.250Z");
+            }
+            "audio_frame" => assert_eq!(object["pts_ms"], 1_520),
+            _ => assert_eq!(object["state"], "live"),
+        }
+        kinds.push(object["type"].as_str().unwrap().to_owned());
+    }
+    kinds
+}
+
 #[tokio::test]
 async fn frames_sound_and_status_cross_the_relay_unchanged() {
     let (source, copy) = (hub("worker"), hub("server"));
@@ -71,25 +95,7 @@ async fn frames_sound_and_status_cross_the_relay_unchanged() {
         pts: Duration::from_millis(1_520),
         ..AudioChunk::default()
     });
-    let mut kinds = Vec::new();
-    while kinds.len() < 3 {
-        let Message::Text(text) = client.next().await.unwrap().unwrap() else {
-            continue;
-        };
-        let object: serde_json::Value = serde_json::from_str(&text).unwrap();
-        match object["type"].as_str().unwrap() {
-            "video_frame" => {
-                assert_eq!(object["mint_id"], "server");
-                assert_eq!(object["seq"], 7);
-                assert_eq!(object["pts_ms"], 1_500);
-                assert_eq!(object["width"], 1280);
-                assert_eq!(object["timestamp"], "2026-11-21T12:00:00.250Z");
-            }
-            "audio_frame" => assert_eq!(object["pts_ms"], 1_520),
-            _ => assert_eq!(object["state"], "live"),
-        }
-        kinds.push(object["type"].as_str().unwrap().to_owned());
-    }
+    let mut kinds = kinds_of_three(&mut client).await;
     kinds.sort();
     assert_eq!(kinds, ["audio_frame", "status", "video_frame"]);
 

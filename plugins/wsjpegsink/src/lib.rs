@@ -6,6 +6,7 @@
 mod chunker;
 mod http;
 mod jpeg;
+mod listen;
 mod server;
 mod settings;
 mod wsjpegsink;

@@ -1,6 +1,10 @@
 //! The element's own WebSocket server: one task accepts, one task for each connection.
 
-use crate::{http as answers, http::Route};
+use crate::{
+    http as answers,
+    http::Route,
+    listen::{Endpoint, Listener, StartError, Stream},
+};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -10,9 +14,8 @@ use parking_lot::Mutex;
 use std::{
     convert::Infallible,
     io,
-    net::{SocketAddr, TcpListener},
-    os::unix::{fs::FileTypeExt, net::UnixListener},
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, OnceLock, mpsc},
     time::Duration,
 };
@@ -25,7 +28,6 @@ use tokio::{
 };
 use viewer_socket::{
     Hub, OriginPolicy, Protocol, UpgradeError, ViewerOptions, accept, close_with, serve_viewer,
-    tune_tcp,
 };
 
 /// Viewers get this to say goodbye in when the server stops, and then it just ends.
@@ -55,24 +57,6 @@ pub(crate) struct ServerOptions {
     pub(crate) path: String,
     pub(crate) origins: OriginPolicy,
     pub(crate) max_clients: u32,
-}
-
-/// What to listen on.
-#[derive(Clone, Debug)]
-pub(crate) enum Endpoint {
-    Tcp { address: String, port: u16 },
-    Unix(PathBuf),
-}
-
-/// Why the server can't start.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    #[error("{endpoint} is in use: choose another, or stop what listens there")]
-    Busy { endpoint: String },
-    #[error("can't listen on {endpoint}: {source}")]
-    Listen { endpoint: String, source: io::Error },
-    #[error("can't start the threads of the server: {0}")]
-    Threads(String),
 }
 
 /// A server that runs. Dropping it without [`Server::stop`] only tells it to end.
@@ -125,7 +109,7 @@ impl Server {
             stopping,
         });
         let task = runtime.spawn(async move {
-            listener.serve(shared).await;
+            serve(listener, shared).await;
             // Nobody to tell: the element didn't wait that long.
             _ = end.send(());
         });
@@ -175,84 +159,35 @@ impl Shared {
     }
 }
 
-enum Listener {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
-}
-
-impl Listener {
-    fn bind(
-        endpoint: &Endpoint,
-    ) -> Result<(Self, Option<SocketAddr>, Option<PathBuf>), StartError> {
-        match endpoint {
-            Endpoint::Tcp { address, port } => {
-                let name = format!("{address}:{port}");
-                let bound = || -> io::Result<_> {
-                    let listener = TcpListener::bind((address.as_str(), *port))?;
-                    listener.set_nonblocking(true)?;
-                    let local = listener.local_addr()?;
-                    Ok((tokio::net::TcpListener::from_std(listener)?, local))
-                };
-                let (listener, local) = bound().map_err(|error| start_error(name, error))?;
-                Ok((Self::Tcp(listener), Some(local), None))
-            }
-            Endpoint::Unix(path) => {
-                let name = path.display().to_string();
-                let bound = || -> io::Result<_> {
-                    let listener = bind_unix(path)?;
-                    listener.set_nonblocking(true)?;
-                    tokio::net::UnixListener::from_std(listener)
-                };
-                let listener = bound().map_err(|error| start_error(name, error))?;
-                Ok((Self::Unix(listener), None, Some(path.clone())))
-            }
-        }
-    }
-
-    /// Accepts until the server stops, then waits for every connection's task.
-    async fn serve(self, shared: Arc<Shared>) {
-        let mut tasks = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = shared.stopped() => break,
-                Some(_) = tasks.join_next() => continue,
-                accepted = self.accept(&shared) => accepted,
-            };
-            match accepted {
-                Ok(accepted) => _ = tasks.spawn(accepted.serve(Arc::clone(&shared))),
-                Err(_) => sleep(ACCEPT_PAUSE).await,
-            }
-        }
-        drop(self);
-        while tasks.join_next().await.is_some() {}
-    }
-
-    /// The next connection; past the limit it waits in the backlog. Dropping the future loses
-    /// nothing.
-    async fn accept(&self, shared: &Shared) -> io::Result<Accepted> {
-        let permit = Arc::clone(&shared.connections).acquire_owned().await;
-        let permit = permit.map_err(io::Error::other)?;
-        let (stream, address) = match self {
-            Self::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                // A connection that is gone already fails here; its task will see it too.
-                _ = tune_tcp(&stream);
-                (Stream::Tcp(stream), address.to_string())
-            }
-            Self::Unix(listener) => (Stream::Unix(listener.accept().await?.0), "unix".to_owned()),
+/// Accepts until the server stops, then waits for every connection's task.
+async fn serve(listener: Listener, shared: Arc<Shared>) {
+    let mut tasks = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.stopped() => break,
+            Some(_) = tasks.join_next() => continue,
+            accepted = next_connection(&listener, &shared) => accepted,
         };
-        Ok(Accepted {
-            stream,
-            address,
-            _permit: permit,
-        })
+        match accepted {
+            Ok(accepted) => _ = tasks.spawn(accepted.serve(Arc::clone(&shared))),
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
     }
+    drop(listener);
+    while tasks.join_next().await.is_some() {}
 }
 
-enum Stream {
-    Tcp(tokio::net::TcpStream),
-    Unix(tokio::net::UnixStream),
+/// The next connection; past the limit it waits in the backlog. Dropping the future loses nothing.
+async fn next_connection(listener: &Listener, shared: &Shared) -> io::Result<Accepted> {
+    let permit = Arc::clone(&shared.connections).acquire_owned().await;
+    let permit = permit.map_err(io::Error::other)?;
+    let (stream, address) = listener.accept().await?;
+    Ok(Accepted {
+        stream,
+        address,
+        _permit: permit,
+    })
 }
 
 /// A connection, and its place among all of them.
@@ -269,31 +204,6 @@ impl Accepted {
             Stream::Unix(stream) => connection(stream, self.address, shared).await,
         }
     }
-}
-
-fn start_error(endpoint: String, source: io::Error) -> StartError {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => StartError::Busy { endpoint },
-        _ => StartError::Listen { endpoint, source },
-    }
-}
-
-/// Listens on a Unix socket that only this user may open. A socket file whose process is gone is
-/// replaced; one that somebody listens on, or another kind of file, is not.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    use std::os::unix::{fs::PermissionsExt, net::UnixStream};
-    if let Ok(found) = std::fs::symlink_metadata(path) {
-        let stale = found.file_type().is_socket()
-            && UnixStream::connect(path)
-                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        if !stale {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        std::fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 /// A request that became a WebSocket.

@@ -8,8 +8,8 @@ mod support;
 use gst::prelude::*;
 use std::{collections::BTreeSet, io::Write, net::TcpStream, process::Command, sync::mpsc};
 use support::{
-    Bench, DEADLINE, answer, close_code, connect, init, next, next_picture, number, picture, push,
-    refusal, run,
+    Bench, Client, DEADLINE, answer, close_code, connect, init, next, next_picture, number,
+    picture, push, refusal, run,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -30,6 +30,25 @@ fn a_fresh_element_has_its_declared_defaults() {
         seen += 1;
     }
     assert!(seen >= 11, "{seen} properties");
+}
+
+/// Takes five pictures and five chunks of sound by the binary protocol.
+async fn watch_binary(binary: &mut Client) {
+    let (mut pictures, mut sounds) = (0, 0);
+    while pictures < 5 || sounds < 5 {
+        match next(binary).await {
+            Message::Binary(jpeg) => {
+                assert!(jpeg.starts_with(&[0xFF, 0xD8]) && jpeg.ends_with(&[0xFF, 0xD9]));
+                pictures += 1;
+            }
+            Message::Text(text) if text.starts_with("audio:") => {
+                assert_eq!(text.len(), 6 + 2_352);
+                sounds += 1;
+            }
+            Message::Text(text) => assert!(text.starts_with("status:{")),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -77,21 +96,7 @@ fn both_protocols_show_the_same_pictures_and_sound() {
                 .all(|pair| (19..=21).contains(&(pair[1] - pair[0]))),
             "{times:?}"
         );
-        let (mut pictures, mut sounds) = (0, 0);
-        while pictures < 5 || sounds < 5 {
-            match next(&mut binary).await {
-                Message::Binary(jpeg) => {
-                    assert!(jpeg.starts_with(&[0xFF, 0xD8]) && jpeg.ends_with(&[0xFF, 0xD9]));
-                    pictures += 1;
-                }
-                Message::Text(text) if text.starts_with("audio:") => {
-                    assert_eq!(text.len(), 6 + 2_352);
-                    sounds += 1;
-                }
-                Message::Text(text) => assert!(text.starts_with("status:{")),
-                other => panic!("{other:?}"),
-            }
-        }
+        watch_binary(&mut binary).await;
     });
     let stats = bench.sink.property::<gst::Structure>("stats");
     assert!(stats.get::<u64>("frames-sent").unwrap() >= 15);

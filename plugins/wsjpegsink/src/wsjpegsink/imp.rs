@@ -14,15 +14,14 @@
 //! ```
 
 use super::{
+    clients::Handlers,
     media::{Media, Rejected},
-    properties::{
-        PROP_ADDRESS, PROP_ASYNC, PROP_CLIENTS, PROP_MAX_CLIENTS, PROP_MAX_LATENESS, PROP_ORIGINS,
-        PROP_PATH, PROP_PORT, PROP_QOS, PROP_SOCKET_PATH, PROP_STATS, PROP_STREAM_NAME, PROP_SYNC,
-        SIGNAL_CLIENT_ADDED, SIGNAL_CLIENT_REMOVED, properties, signals,
-    },
+    pads::{AUDIO_PAD, VIDEO_PAD, apply, templates},
+    properties::{PROP_CLIENTS, PROP_PORT, PROP_STATS, get, properties, set, signals},
 };
 use crate::{
-    server::{Clients, Endpoint, Server, ServerOptions, StartError},
+    listen::{Endpoint, StartError},
+    server::{Server, ServerOptions},
     settings::Settings,
 };
 use gst::{
@@ -32,25 +31,19 @@ use gst::{
 };
 use gst_app::{AppSink, AppSinkCallbacks};
 use parking_lot::Mutex;
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicU64, Ordering},
 };
-use viewer_socket::{Hub, OriginPolicy};
+use viewer_socket::OriginPolicy;
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "wsjpegsink",
         gst::DebugColorFlags::empty(),
         Some("JPEG and PCM over WebSocket"),
     )
 });
-
-const VIDEO_PAD: &str = "sink";
-const AUDIO_PAD: &str = "audio";
 
 /// What is true now.
 #[derive(Debug, Default)]
@@ -106,35 +99,13 @@ impl ObjectImpl for WsJpegSink {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let text = || value.get::<Option<String>>().ok().flatten();
-        let mut settings = self.settings.lock();
-        match pspec.name() {
-            PROP_ADDRESS => settings.address = text().unwrap_or_default(),
-            PROP_PATH => settings.path = text().unwrap_or_default(),
-            PROP_STREAM_NAME => settings.stream_name = text().unwrap_or_default(),
-            PROP_ORIGINS => settings.origins = text().unwrap_or_default(),
-            PROP_SOCKET_PATH => {
-                let path = text().filter(|path| !path.is_empty());
-                settings.socket_path = path.map(PathBuf::from);
+        let settings = {
+            let mut settings = self.settings.lock();
+            if !set(&mut settings, value, pspec) {
+                gst::warning!(CAT, imp = self, "property {} can't be set", pspec.name());
             }
-            PROP_PORT => {
-                // The property's range is a port's.
-                let port = value
-                    .get::<u32>()
-                    .ok()
-                    .and_then(|port| port.try_into().ok());
-                settings.port = port.unwrap_or(settings.port);
-            }
-            PROP_MAX_CLIENTS => settings.max_clients = value.get().unwrap_or(settings.max_clients),
-            PROP_SYNC => settings.sync = value.get().unwrap_or(settings.sync),
-            PROP_ASYNC => settings.async_ = value.get().unwrap_or(settings.async_),
-            PROP_QOS => settings.qos = value.get().unwrap_or(settings.qos),
-            PROP_MAX_LATENESS => {
-                settings.max_lateness = value.get().unwrap_or(settings.max_lateness);
-            }
-            name => gst::warning!(CAT, imp = self, "property {name} can't be set"),
-        }
-        let settings = settings.clone();
+            settings.clone()
+        };
         for sink in self.sinks() {
             apply(&settings, &sink);
         }
@@ -151,25 +122,7 @@ impl ObjectImpl for WsJpegSink {
             }
             _ => {}
         }
-        let settings = self.settings.lock();
-        match pspec.name() {
-            PROP_ADDRESS => settings.address.to_value(),
-            PROP_PORT => u32::from(settings.port).to_value(),
-            PROP_PATH => settings.path.to_value(),
-            PROP_SOCKET_PATH => {
-                let path = settings.socket_path.as_ref();
-                path.map(|path| path.to_string_lossy().into_owned())
-                    .to_value()
-            }
-            PROP_STREAM_NAME => settings.stream_name.to_value(),
-            PROP_MAX_CLIENTS => settings.max_clients.to_value(),
-            PROP_ORIGINS => settings.origins.to_value(),
-            PROP_SYNC => settings.sync.to_value(),
-            PROP_ASYNC => settings.async_.to_value(),
-            PROP_QOS => settings.qos.to_value(),
-            PROP_MAX_LATENESS => settings.max_lateness.to_value(),
-            _ => pspec.default_value().clone(),
-        }
+        get(&self.settings.lock(), pspec)
     }
 }
 
@@ -189,25 +142,7 @@ impl ElementImpl for WsJpegSink {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let video = gst::Caps::builder("image/jpeg").build();
-            let audio = gst_audio::AudioCapsBuilder::new_interleaved()
-                .format(gst_audio::AudioFormat::S16le)
-                .rate_range(8_000..=192_000)
-                .channels_range(1..=2)
-                .build();
-            let template = |name, presence, caps: &gst::Caps| {
-                gst::PadTemplate::new(name, gst::PadDirection::Sink, presence, caps)
-            };
-            [
-                template(VIDEO_PAD, gst::PadPresence::Always, &video),
-                template(AUDIO_PAD, gst::PadPresence::Request, &audio),
-            ]
-            .into_iter()
-            .filter_map(Result::ok)
-            .collect()
-        });
-        &TEMPLATES
+        templates()
     }
 
     fn change_state(
@@ -360,6 +295,11 @@ impl WsJpegSink {
         }
     }
 
+    /// A number for a client.
+    pub(super) fn next_client(&self) -> u64 {
+        self.next_client.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn sinks(&self) -> Vec<AppSink> {
         let state = self.state.lock();
         let inputs = state.video.iter().chain(&state.audio);
@@ -454,63 +394,5 @@ impl WsJpegSink {
         for input in video.iter_mut().chain(audio) {
             input.ended = false;
         }
-    }
-}
-
-/// Hands the settings that are the inner sinks' to them.
-fn apply(settings: &Settings, sink: &AppSink) {
-    sink.set_sync(settings.sync);
-    sink.set_property("async", settings.async_);
-    sink.set_qos(settings.qos);
-    // Sound that is late still has its place in the stream; only pictures replace each other.
-    let is_video = sink.name().starts_with(VIDEO_PAD);
-    sink.set_max_lateness(if is_video { settings.max_lateness } else { -1 });
-}
-
-/// The server's view of the element. Doesn't keep it alive.
-struct Handlers {
-    element: glib::subclass::ObjectImplWeakRef<WsJpegSink>,
-    media: Arc<Media>,
-    max: u32,
-}
-
-impl Clients for Handlers {
-    fn hub(&self) -> Hub {
-        self.media.hub()
-    }
-
-    fn add(&self, address: &str) -> Option<u64> {
-        let room = |clients| (clients < self.max).then_some(clients + 1);
-        let element = self.element.upgrade()?;
-        let clients = &self.media.clients;
-        if clients
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
-            .is_err()
-        {
-            gst::warning!(
-                CAT,
-                imp = element,
-                "{address}: all {} places are taken",
-                self.max
-            );
-            return None;
-        }
-        let id = element.next_client.fetch_add(1, Ordering::Relaxed);
-        gst::info!(CAT, imp = element, "client {id} from {address}");
-        let obj = element.obj();
-        obj.notify(PROP_CLIENTS);
-        obj.emit_by_name::<()>(SIGNAL_CLIENT_ADDED, &[&id, &address]);
-        Some(id)
-    }
-
-    fn remove(&self, id: u64, address: &str) {
-        self.media.clients.fetch_sub(1, Ordering::AcqRel);
-        let Some(element) = self.element.upgrade() else {
-            return;
-        };
-        gst::info!(CAT, imp = element, "client {id} from {address} is gone");
-        let obj = element.obj();
-        obj.notify(PROP_CLIENTS);
-        obj.emit_by_name::<()>(SIGNAL_CLIENT_REMOVED, &[&id, &address]);
     }
 }

@@ -1,7 +1,9 @@
 use gst::{glib, prelude::*};
 
+mod clients;
 mod imp;
 mod media;
+mod pads;
 mod properties;
 
 glib::wrapper! {

@@ -3,13 +3,13 @@
 use crate::settings::{
     DEFAULT_ADDRESS, DEFAULT_ASYNC, DEFAULT_MAX_CLIENTS, DEFAULT_MAX_LATENESS, DEFAULT_ORIGINS,
     DEFAULT_PATH, DEFAULT_PORT, DEFAULT_QOS, DEFAULT_SOCKET_PATH, DEFAULT_STREAM_NAME,
-    DEFAULT_SYNC,
+    DEFAULT_SYNC, Settings,
 };
 use gst::{
     glib::{self, subclass::Signal},
     prelude::*,
 };
-use std::sync::LazyLock;
+use std::{path::PathBuf, sync::LazyLock};
 
 pub(super) const PROP_ADDRESS: &str = "address";
 pub(super) const PROP_PORT: &str = "port";
@@ -143,4 +143,58 @@ pub(super) fn signals() -> &'static [Signal] {
         vec![signal(SIGNAL_CLIENT_ADDED), signal(SIGNAL_CLIENT_REMOVED)]
     });
     &SIGNALS
+}
+
+/// Takes a property's value over; false for one that can't be set.
+pub(super) fn set(settings: &mut Settings, value: &glib::Value, pspec: &glib::ParamSpec) -> bool {
+    let text = || value.get::<Option<String>>().ok().flatten();
+    match pspec.name() {
+        PROP_ADDRESS => settings.address = text().unwrap_or_default(),
+        PROP_PATH => settings.path = text().unwrap_or_default(),
+        PROP_STREAM_NAME => settings.stream_name = text().unwrap_or_default(),
+        PROP_ORIGINS => settings.origins = text().unwrap_or_default(),
+        PROP_SOCKET_PATH => {
+            let path = text().filter(|path| !path.is_empty());
+            settings.socket_path = path.map(PathBuf::from);
+        }
+        PROP_PORT => {
+            // The property's range is a port's.
+            let port = value
+                .get::<u32>()
+                .ok()
+                .and_then(|port| port.try_into().ok());
+            settings.port = port.unwrap_or(settings.port);
+        }
+        PROP_MAX_CLIENTS => settings.max_clients = value.get().unwrap_or(settings.max_clients),
+        PROP_SYNC => settings.sync = value.get().unwrap_or(settings.sync),
+        PROP_ASYNC => settings.async_ = value.get().unwrap_or(settings.async_),
+        PROP_QOS => settings.qos = value.get().unwrap_or(settings.qos),
+        PROP_MAX_LATENESS => {
+            settings.max_lateness = value.get().unwrap_or(settings.max_lateness);
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// A property's value as it was asked for.
+pub(super) fn get(settings: &Settings, pspec: &glib::ParamSpec) -> glib::Value {
+    match pspec.name() {
+        PROP_ADDRESS => settings.address.to_value(),
+        PROP_PORT => u32::from(settings.port).to_value(),
+        PROP_PATH => settings.path.to_value(),
+        PROP_SOCKET_PATH => {
+            let path = settings.socket_path.as_ref();
+            path.map(|path| path.to_string_lossy().into_owned())
+                .to_value()
+        }
+        PROP_STREAM_NAME => settings.stream_name.to_value(),
+        PROP_MAX_CLIENTS => settings.max_clients.to_value(),
+        PROP_ORIGINS => settings.origins.to_value(),
+        PROP_SYNC => settings.sync.to_value(),
+        PROP_ASYNC => settings.async_.to_value(),
+        PROP_QOS => settings.qos.to_value(),
+        PROP_MAX_LATENESS => settings.max_lateness.to_value(),
+        _ => pspec.default_value().clone(),
+    }
 }
