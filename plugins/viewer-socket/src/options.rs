@@ -23,7 +23,7 @@ pub struct ViewerOptions {
     /// Pictures of at most so many pixels' width: 320 or 640. Read and checked; as yet every
     /// viewer gets the pictures as they were published.
     pub max_width: Option<u32>,
-    /// Which sound. [`Protocol::Relay`] gets it as it was published, unless it is off.
+    /// Which sound. [`Protocol::Relay`](crate::Protocol::Relay) gets it as it was published, unless it is off.
     pub audio: AudioChoice,
     /// A viewer whose connection takes no byte for so long is dropped. The default is 10 s.
     pub stall_timeout: Duration,
