@@ -44,10 +44,7 @@ async fn a_recording_is_started_shown_stopped_and_remembered() {
     let path = started["output_path"].as_str().unwrap().to_owned();
     assert_eq!(Path::new(&path).parent().unwrap(), server.recordings_dir());
     let name = Path::new(&path).file_name().unwrap().to_str().unwrap();
-    assert!(
-        name.starts_with("my_room_") && name.ends_with(".mp4"),
-        "{name}"
-    );
+    assert!(name.starts_with("my_room_") && name.ends_with(".mp4"));
     assert_eq!(
         started["config"],
         json!({"video_codec": "libx264", "audio_codec": "aac", "video_bitrate": "1000k",
@@ -87,10 +84,6 @@ async fn a_recording_is_started_shown_stopped_and_remembered() {
     ] {
         assert!(!stopped[field].is_null(), "{field}: {stopped}");
     }
-    assert_eq!(
-        server.ok(STOP, json!({"mint_id": "my room"})).await,
-        stopped
-    );
     let status = server.get("/api/recording/status/my%20room").await;
     assert_eq!(status, json!({"mint_id": "my room", "is_recording": false}));
     server
