@@ -3,7 +3,9 @@ use crate::{
     session::Session,
     tokens::Tokens,
 };
-use haven_wire::{EndReason, LineError, LineReader, ServerMessage, WorkerMessage, encode_line};
+use haven_wire::{
+    EndReason, LineError, LineReader, ServerMessage, SessionConfig, WorkerMessage, encode_line,
+};
 use std::{
     fs::File,
     io::{self, Write},
@@ -33,6 +35,8 @@ pub(crate) enum ControlError {
     Line(#[from] LineError),
     #[error("the server's first message must be \"start\"")]
     NotStarted,
+    #[error("the session's thread panicked")]
+    Panicked,
 }
 
 /// Runs one session by the server's messages, until either ends.
@@ -97,17 +101,7 @@ async fn converse(outbox: Outbox) -> Result<(), ControlError> {
         thread::Builder::new()
             .name("session".into())
             .spawn(move || {
-                let span = tracing::info_span!(
-                    "session",
-                    session_id = config.session_id,
-                    key = config.key
-                );
-                let _entered = span.enter();
-                let reason = match Session::start(config, inbox, outbox.clone(), tokens) {
-                    Ok(session) => session.run(&events),
-                    Err(error) => start_failure(&events, &error.to_string()),
-                };
-                outbox.send(WorkerMessage::Ended { reason });
+                run_session(config, inbox, &events, outbox, tokens);
                 let _ = over.send(());
             })?
     };
@@ -134,10 +128,24 @@ async fn converse(outbox: Outbox) -> Result<(), ControlError> {
             _ = interrupt.recv() => inbox.notify(Event::Stop),
         }
     }
-    if session.join().is_err() {
-        tracing::error!("the session's thread panicked");
-    }
-    Ok(())
+    session.join().map_err(|_| ControlError::Panicked)
+}
+
+/// A session from beginning to end, on a thread of its own.
+fn run_session(
+    config: SessionConfig,
+    inbox: Inbox,
+    events: &Receiver<Event>,
+    outbox: Outbox,
+    tokens: Arc<Tokens>,
+) {
+    let span = tracing::info_span!("session", session_id = config.session_id, key = config.key);
+    let _entered = span.enter();
+    let reason = match Session::start(config, inbox, outbox.clone(), tokens) {
+        Ok(session) => session.run(events),
+        Err(error) => start_failure(events, &error.to_string()),
+    };
+    outbox.send(WorkerMessage::Ended { reason });
 }
 
 /// The next message. A malformed line is passed over: a newer server may say more than this

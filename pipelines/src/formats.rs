@@ -1,11 +1,11 @@
+mod text;
+
 use haven_wire::{FormatProbe, QualityPreset};
-use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
-use toml::Spanned;
 
 const BUILT_IN: &str = include_str!("../formats.toml");
 const BUILT_IN_NAME: &str = "formats.toml";
@@ -46,6 +46,8 @@ pub(crate) struct Recipe {
     pub(crate) video_parser: String,
     pub(crate) audio_encoder: String,
     pub(crate) audio_parser: String,
+    /// How much silence the audio encoder puts before what it is given.
+    pub(crate) audio_delay: gst::ClockTime,
     pub(crate) muxer: String,
     /// File and line where the video encoder is described.
     pub(crate) origin: String,
@@ -69,50 +71,8 @@ struct Candidate {
     encoder: String,
     parser: String,
     by_quality: BTreeMap<String, String>,
+    delay: gst::ClockTime,
     origin: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileText {
-    #[serde(default)]
-    formats: BTreeMap<String, FormatText>,
-    #[serde(default)]
-    qualities: BTreeMap<String, QualityText>,
-    #[serde(default)]
-    packages: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FormatText {
-    description: String,
-    codec: String,
-    audio_codec: String,
-    container: Spanned<String>,
-    #[serde(default)]
-    aliases: Vec<String>,
-    muxer: Spanned<String>,
-    video: Vec<CandidateText>,
-    audio: Vec<CandidateText>,
-    #[serde(default)]
-    qualities: BTreeMap<String, QualityText>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CandidateText {
-    encoder: Spanned<String>,
-    parser: Option<Spanned<String>>,
-    #[serde(default)]
-    by_quality: BTreeMap<String, Spanned<String>>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct QualityText {
-    video_kbps: u32,
-    audio_kbps: u32,
 }
 
 impl Formats {
@@ -182,6 +142,7 @@ impl Formats {
                 *preset,
             ),
             audio_parser: audio.parser.clone(),
+            audio_delay: audio.delay,
             muxer: format.muxer.clone(),
             origin: video.origin.clone(),
         })
@@ -216,18 +177,9 @@ impl Formats {
     }
 
     fn add(&mut self, file: &str, text: &str) -> Result<(), FormatError> {
-        let parsed: FileText = toml::from_str(text).map_err(|error| FormatError::Malformed {
-            file: file.into(),
-            line: line_of(text, error.span().map_or(0, |span| span.start)),
-            problem: error.message().to_owned(),
-        })?;
-        let source = SourceText { file, text };
-        for (name, format) in parsed.formats {
-            self.formats.insert(name, source.format(format)?);
-        }
-        let presets = |(name, quality): (String, QualityText)| (name, quality.into());
-        self.qualities
-            .extend(parsed.qualities.into_iter().map(presets));
+        let parsed = text::parse(file, text)?;
+        self.formats.extend(parsed.formats);
+        self.qualities.extend(parsed.qualities);
         self.packages.extend(parsed.packages);
         Ok(())
     }
@@ -255,112 +207,6 @@ impl Formats {
     }
 }
 
-/// A file of formats, for messages that name the line.
-struct SourceText<'a> {
-    file: &'a str,
-    text: &'a str,
-}
-
-impl SourceText<'_> {
-    fn format(&self, text: FormatText) -> Result<Format, FormatError> {
-        let container = text.container.get_ref();
-        if container.is_empty() || !container.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(self.error(&text.container, "the container is a file name's extension"));
-        }
-        let candidates = |list: Vec<CandidateText>| {
-            list.into_iter()
-                .map(|candidate| self.candidate(candidate))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let at = text.muxer.clone();
-        self.check(&text.muxer)?;
-        let format = Format {
-            description: text.description,
-            codec: text.codec,
-            audio_codec: text.audio_codec,
-            container: text.container.into_inner(),
-            aliases: text.aliases,
-            muxer: text.muxer.into_inner(),
-            video: candidates(text.video)?,
-            audio: candidates(text.audio)?,
-            qualities: text
-                .qualities
-                .into_iter()
-                .map(|(name, quality)| (name, quality.into()))
-                .collect(),
-        };
-        if format.video.is_empty() || format.audio.is_empty() {
-            return Err(self.error(&at, "a format needs an encoder for video and one for audio"));
-        }
-        Ok(format)
-    }
-
-    fn candidate(&self, text: CandidateText) -> Result<Candidate, FormatError> {
-        self.check(&text.encoder)?;
-        if text.encoder.get_ref().contains('!') {
-            return Err(self.error(
-                &text.encoder,
-                "an encoder is one element; the rest is parser",
-            ));
-        }
-        if let Some(parser) = &text.parser {
-            self.check(parser)?;
-        }
-        for options in text.by_quality.values() {
-            self.check_placeholders(options)?;
-        }
-        Ok(Candidate {
-            origin: format!("{}:{}", self.file, self.line(&text.encoder)),
-            encoder: text.encoder.into_inner(),
-            parser: text.parser.map(Spanned::into_inner).unwrap_or_default(),
-            by_quality: text
-                .by_quality
-                .into_iter()
-                .map(|(quality, options)| (quality, options.into_inner()))
-                .collect(),
-        })
-    }
-
-    fn check(&self, text: &Spanned<String>) -> Result<(), FormatError> {
-        if text.get_ref().split('!').any(|part| part.trim().is_empty()) {
-            return Err(self.error(text, "an element is missing"));
-        }
-        self.check_placeholders(text)
-    }
-
-    fn check_placeholders(&self, text: &Spanned<String>) -> Result<(), FormatError> {
-        let filled = fill_in(text.get_ref(), QualityPreset::default());
-        match filled.find(['{', '}']) {
-            Some(at) => {
-                let rest: String = filled[at..].chars().take(20).collect();
-                Err(self.error(text, &format!("unknown placeholder at {rest:?}")))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn error(&self, at: &Spanned<String>, problem: &str) -> FormatError {
-        FormatError::Malformed {
-            file: self.file.into(),
-            line: self.line(at),
-            problem: problem.into(),
-        }
-    }
-
-    fn line(&self, at: &Spanned<String>) -> usize {
-        line_of(self.text, at.span().start)
-    }
-}
-
-impl From<QualityText> for QualityPreset {
-    fn from(text: QualityText) -> Self {
-        Self {
-            video_kbps: text.video_kbps,
-            audio_kbps: text.audio_kbps,
-        }
-    }
-}
-
 fn toml_files(folder: &Path) -> Result<Vec<PathBuf>, FormatError> {
     let failed = |source| FormatError::Read {
         path: folder.into(),
@@ -378,11 +224,6 @@ fn toml_files(folder: &Path) -> Result<Vec<PathBuf>, FormatError> {
     }
     files.sort();
     Ok(files)
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = &text.as_bytes()[..offset.min(text.len())];
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
 fn fill_in(text: &str, preset: QualityPreset) -> String {
@@ -444,5 +285,4 @@ fn join(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
 }
 
 #[cfg(test)]
-#[path = "formats_tests.rs"]
 mod tests;

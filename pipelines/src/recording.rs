@@ -1,3 +1,5 @@
+mod graph;
+
 use crate::{
     decode::{Lease, describe},
     feed::{Feed, Overflow},
@@ -174,7 +176,7 @@ impl Job {
     fn build(recipe: &Recipe, output: &Output, inputs: Inputs) -> Result<Self, RecordingError> {
         let origin = inputs.origin;
         let build = || -> Result<Self, String> {
-            let pipeline = gst::parse::launch(&launch_text(recipe))
+            let pipeline = gst::parse::launch(&graph::launch_text(recipe))
                 .map_err(|error| error.to_string())?
                 .downcast::<gst::Pipeline>()
                 .map_err(|_| "not a pipeline".to_owned())?;
@@ -197,8 +199,8 @@ impl Job {
             let position = Arc::default();
             let encoding = Arc::default();
             let encoder = element("encoder")?;
-            follow(&element("mux")?, &position);
-            notice_first_buffer(&encoder, &encoding);
+            graph::follow(&element("mux")?, &position);
+            graph::notice_first_buffer(&encoder, &encoding);
             Ok(Self {
                 video: Arc::new(VideoTrack::new(
                     video,
@@ -206,7 +208,7 @@ impl Job {
                     origin,
                     timebase.clone(),
                 )),
-                audio: Arc::new(AudioTrack::new(audio, origin, timebase)),
+                audio: Arc::new(AudioTrack::new(audio, origin, recipe.audio_delay, timebase)),
                 pipeline,
                 encoder,
                 inputs,
@@ -354,55 +356,5 @@ fn started_message(id: i64, recipe: &Recipe) -> WorkerMessage {
     WorkerMessage::RecordingStarted {
         recording_id: id,
         encoder: recipe.video_encoder.clone(),
-    }
-}
-
-/// The pipeline in gst-launch syntax. The sources aren't live: the muxer then goes by what it is
-/// given, which the tracks keep complete, and not by the clock. Queues before the muxer are
-/// bounded and wait: what can't be taken is left out, and counted, at the tracks' feeds.
-fn launch_text(recipe: &Recipe) -> String {
-    let parser = |text: &str| match text {
-        "" => String::new(),
-        text => format!("{text} ! "),
-    };
-    let source = "format=time is-live=false block=false max-bytes=0";
-    let queue = "queue max-size-buffers=0 max-size-time=0 max-size-bytes=33554432";
-    format!(
-        "appsrc name=pictures {source} ! videoconvertscale add-borders=true ! \
-         capsfilter name=geometry ! {video} name=encoder {options} ! {video_parser}{queue} ! mux. \
-         appsrc name=sound {source} ! audioconvert ! audioresample ! \
-         {audio} ! {audio_parser}{queue} ! mux. \
-         {muxer} name=mux ! filesink name=file buffer-mode=unbuffered async=false sync=false",
-        video = recipe.video_encoder,
-        options = recipe.video_options,
-        video_parser = parser(&recipe.video_parser),
-        audio = recipe.audio_encoder,
-        audio_parser = parser(&recipe.audio_parser),
-        muxer = recipe.muxer,
-    )
-}
-
-/// Keeps `position` at the latest time the muxer was given.
-fn follow(muxer: &gst::Element, position: &Arc<AtomicU64>) {
-    for pad in muxer.sink_pads() {
-        let position = position.clone();
-        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, probe| {
-            if let Some(buffer) = probe.buffer()
-                && let Some(end) = measure::end_time(pad, buffer)
-            {
-                position.fetch_max(end.nseconds(), Ordering::Relaxed);
-            }
-            gst::PadProbeReturn::Ok
-        });
-    }
-}
-
-fn notice_first_buffer(encoder: &gst::Element, noticed: &Arc<AtomicBool>) {
-    let noticed = noticed.clone();
-    if let Some(pad) = encoder.static_pad("src") {
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-            noticed.store(true, Ordering::Relaxed);
-            gst::PadProbeReturn::Remove
-        });
     }
 }

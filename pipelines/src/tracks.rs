@@ -197,7 +197,9 @@ impl Consumer for VideoTrack {
 #[derive(Debug)]
 pub(crate) struct AudioTrack {
     feed: Feed,
+    /// Running time of the first sample.
     origin: gst::ClockTime,
+    delay: gst::ClockTime,
     timebase: Timebase,
     caps: gst::Caps,
     state: Mutex<AudioState>,
@@ -212,11 +214,18 @@ struct AudioState {
 }
 
 impl AudioTrack {
-    /// A track that starts at the running time `origin`.
-    pub(crate) fn new(feed: Feed, origin: gst::ClockTime, timebase: Timebase) -> Self {
+    /// A track that starts at the running time `origin`, for an encoder that puts `delay` of
+    /// silence before all it is given: as much is left out here, so that sound stays in its place.
+    pub(crate) fn new(
+        feed: Feed,
+        origin: gst::ClockTime,
+        delay: gst::ClockTime,
+        timebase: Timebase,
+    ) -> Self {
         Self {
             feed,
-            origin,
+            origin: origin + delay,
+            delay,
             timebase,
             caps: audio_caps(),
             state: Mutex::default(),
@@ -234,7 +243,7 @@ impl AudioTrack {
 
     /// Nothing from `end` on is taken any more.
     pub(crate) fn end_at(&self, end: gst::ClockTime) {
-        self.state.lock().end = Some(frames(end));
+        self.state.lock().end = Some(frames(end.saturating_sub(self.delay)));
     }
 
     /// Whether all that belongs before the end has arrived.
@@ -367,5 +376,4 @@ fn black() -> Option<Unit> {
 }
 
 #[cfg(test)]
-#[path = "tracks_tests.rs"]
 mod tests;

@@ -1,5 +1,7 @@
 //! Recordings of the demo room, as a player sees them.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod support;
 
 use rustix::fs::{FlockOperation, flock};

@@ -1,6 +1,7 @@
 //! A worker under test, driven as the server drives it.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use futures_util::StreamExt;
 use haven_wire::{

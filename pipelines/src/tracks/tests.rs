@@ -88,7 +88,7 @@ fn listen(buffers: &[gst::Buffer]) -> Vec<u8> {
 
 fn audio_track(origin: gst::ClockTime) -> (Output, AudioTrack) {
     let (output, feed) = Output::new();
-    let track = AudioTrack::new(feed, origin, Timebase::start());
+    let track = AudioTrack::new(feed, origin, gst::ClockTime::ZERO, Timebase::start());
     (output, track)
 }
 
@@ -104,6 +104,21 @@ fn sound_from_before_the_start_is_cut_to_the_sample() {
     assert_eq!(values.len(), 35);
     assert!(values[..15].iter().all(|value| *value == 2));
     assert!(values[15..].iter().all(|value| *value == 3));
+}
+
+#[test]
+fn an_encoder_s_delay_is_made_up_for() {
+    let (output, feed) = Output::new();
+    let track = AudioTrack::new(feed, ms(0), ms(15), Timebase::start());
+    for (at, value) in [(0, 1), (20, 2), (40, 3)] {
+        track.take(&sound(ms(at), value));
+    }
+    track.end_at(ms(60));
+    track.finish();
+    let values = listen(&output.buffers());
+    assert_eq!(values.len(), 45);
+    // After the encoder's 15 ms, what was heard at 20 ms is at 20 ms.
+    assert_eq!((values[4], values[5], values[25]), (1, 2, 3));
 }
 
 #[test]
