@@ -358,3 +358,6 @@ fn started_message(id: i64, recipe: &Recipe) -> WorkerMessage {
         encoder: recipe.video_encoder.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

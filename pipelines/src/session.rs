@@ -1,12 +1,12 @@
 use crate::{
-    decode::Decoder,
+    decode::{Decoder, Lease},
     formats::Formats,
     inbox::{Event, Inbox, Media, Outbox},
     preview::{Preview, PreviewError},
     probe,
     recording::{Inputs, Recording},
     source::{Source, SourceError},
-    status::Reporter,
+    status::{self, Reporter},
     timebase::Timebase,
     tokens::Tokens,
 };
@@ -55,7 +55,19 @@ pub(crate) struct Session {
     preview_failures: (u32, gst::ClockTime),
     recordings: BTreeMap<i64, Recording>,
     status: Reporter,
+    sizing: Sizing,
     preload: Option<JoinHandle<()>>,
+}
+
+/// Whether the size of the video is known.
+#[derive(Debug)]
+enum Sizing {
+    /// No, and there is no video yet.
+    Wanted,
+    /// Its first pictures are being decoded.
+    Decoding { _lease: Lease },
+    /// Yes.
+    Known,
 }
 
 impl Session {
@@ -88,6 +100,7 @@ impl Session {
         Ok(Self {
             status: Reporter::new(outbox.clone()),
             preview_failures: (0, timebase.now()),
+            sizing: Sizing::Wanted,
             config,
             timebase,
             inbox,
@@ -164,9 +177,30 @@ impl Session {
         if let Some(preview) = &mut self.preview {
             preview.update(&mut self.video, &mut self.audio);
         }
+        self.learn_size();
         let decoded = self.video.decoded().caps();
         let now = self.timebase.now();
         self.status.update(&self.source, decoded.as_ref(), now);
+    }
+
+    /// A stream as published needn't tell its size: then its first pictures are decoded, whoever
+    /// watches.
+    fn learn_size(&mut self) {
+        let published = self.source.tap(Media::Video).caps();
+        match (&self.sizing, published) {
+            (Sizing::Wanted, Some(caps)) => {
+                self.sizing = match status::size(&caps) {
+                    Some(_) => Sizing::Known,
+                    None => Sizing::Decoding {
+                        _lease: self.video.lease(),
+                    },
+                };
+            }
+            (Sizing::Decoding { .. }, _) if self.video.decoded().caps().is_some() => {
+                self.sizing = Sizing::Known;
+            }
+            _ => {}
+        }
     }
 
     fn start_recording(&mut self, config: RecordingConfig) {

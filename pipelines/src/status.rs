@@ -16,6 +16,8 @@ pub(crate) struct Reporter {
     outbox: Outbox,
     sent: Option<SessionStatus>,
     joined: bool,
+    /// Width and height of the last picture that was decoded.
+    size: Option<(u32, u32)>,
     video: Rate,
     audio: Rate,
     measured_at: gst::ClockTime,
@@ -28,6 +30,7 @@ impl Reporter {
             outbox,
             sent: None,
             joined: false,
+            size: None,
             video: Rate::default(),
             audio: Rate::default(),
             measured_at: gst::ClockTime::ZERO,
@@ -47,6 +50,9 @@ impl Reporter {
             self.video.sample(source.tap(Media::Video).flow(), now);
             self.audio.sample(source.tap(Media::Audio).flow(), now);
         }
+        if let Some(size) = decoded.and_then(size) {
+            self.size = Some(size);
+        }
         let connection = source.connection();
         let state = self.state(&connection);
         let caps = |media: Media| source.tap(media).caps();
@@ -54,7 +60,7 @@ impl Reporter {
             state,
             room_name: connection.room_name,
             participant_sid: connection.participant_sid,
-            video: caps(Media::Video).map(|caps| video_status(&caps, decoded, &self.video)),
+            video: caps(Media::Video).map(|caps| video_status(&caps, self.size, &self.video)),
             audio: caps(Media::Audio).map(|caps| audio_status(&caps, &self.audio)),
         };
         if self.sent.as_ref() == Some(&status) {
@@ -110,16 +116,14 @@ impl Rate {
     }
 }
 
-fn video_status(caps: &gst::Caps, decoded: Option<&gst::Caps>, rate: &Rate) -> VideoStatus {
+fn video_status(caps: &gst::Caps, decoded: Option<(u32, u32)>, rate: &Rate) -> VideoStatus {
     let (fps, bitrate) = rate.rates();
-    let field = |name| {
-        // A stream as published needn't tell its size; the decoder knows.
-        number(caps, name).or_else(|| decoded.and_then(|caps| number(caps, name)))
-    };
+    // A stream as published needn't tell its size; the decoder knows.
+    let (width, height) = size(caps).or(decoded).unwrap_or_default();
     VideoStatus {
         codec: codec(caps),
-        width: field("width").unwrap_or(0),
-        height: field("height").unwrap_or(0),
+        width,
+        height,
         fps,
         bitrate,
     }
@@ -132,6 +136,11 @@ fn audio_status(caps: &gst::Caps, rate: &Rate) -> AudioStatus {
         channels: number(caps, "channels").unwrap_or(2),
         bitrate: rate.rates().1,
     }
+}
+
+/// Width and height in pixels, where the caps tell.
+pub(crate) fn size(caps: &gst::Caps) -> Option<(u32, u32)> {
+    Some((number(caps, "width")?, number(caps, "height")?))
 }
 
 /// `h264` of `video/x-h264`.
