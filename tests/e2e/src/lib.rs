@@ -1,1 +1,15 @@
-//! End-to-end tests: the built programs against a real LiveKit room.
+//! What the end-to-end tests share: a running `haven`, and a stage with a real room for it.
+//!
+//! The tests run the programs as their users do, so these must have been built before:
+//! `cargo build --workspace`, which `scripts/test.sh` does.
+
+mod haven;
+mod processes;
+mod stage;
+
+pub use haven::{Answer, Haven};
+pub use processes::{Process, descendants};
+pub use stage::{Publishing, Stage, measured_seconds};
+
+/// Any failure of the rig ends the test that met it.
+pub type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
