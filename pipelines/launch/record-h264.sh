@@ -21,8 +21,8 @@ fi
 exec gst-launch-1.0 -e livekitsrc name=room "$@" \
     mp4mux name=mux fragment-mode=first-moov-then-finalise fragment-duration=1000 ! \
     filesink location="$file" async=false \
-    room. ! queue max-size-bytes=0 max-size-buffers=0 max-size-time=5000000000 ! decodebin ! \
+    room.video_0 ! queue max-size-bytes=0 max-size-buffers=0 max-size-time=2000000000 ! \
     videoconvert ! x264enc tune=zerolatency speed-preset=superfast bitrate=2000 key-int-max=30 ! \
     h264parse ! video/x-h264,stream-format=avc,alignment=au ! queue ! mux. \
-    room. ! queue max-size-bytes=0 max-size-buffers=0 max-size-time=5000000000 ! \
-    opusdec plc=true ! audioconvert ! audioresample ! avenc_aac bitrate=128000 ! aacparse ! queue ! mux.
+    room.audio_0 ! queue max-size-bytes=0 max-size-buffers=0 max-size-time=2000000000 ! \
+    audioconvert ! audioresample ! avenc_aac bitrate=128000 ! aacparse ! queue ! mux.

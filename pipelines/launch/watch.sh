@@ -13,7 +13,6 @@ if [ $# -eq 0 ]; then
 fi
 exec gst-launch-1.0 -e livekitsrc name=room "$@" \
     wsjpegsink name=viewers port="${PORT:-8090}" async=false \
-    room. ! queue max-size-time=1000000000 leaky=downstream ! decodebin ! \
-    videoconvert ! jpegenc quality=85 ! viewers.sink \
-    room. ! queue max-size-time=1000000000 leaky=downstream ! opusdec plc=true ! \
-    audioconvert ! audioresample ! audio/x-raw,format=S16LE,rate=44100,channels=1 ! viewers.audio
+    room.video_0 ! queue leaky=downstream ! videoconvert ! jpegenc quality=85 ! viewers.sink \
+    room.audio_0 ! queue leaky=downstream ! audioconvert ! audioresample ! \
+    audio/x-raw,format=S16LE,rate=44100,channels=1 ! viewers.audio
