@@ -11,6 +11,7 @@ mod feed;
 mod filler;
 mod formats;
 mod inbox;
+mod log;
 mod measure;
 mod output;
 mod preview;
@@ -30,7 +31,6 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
-use tracing_subscriber::EnvFilter;
 
 const USAGE: &str = "\
 Usage: haven-worker                             run a session by the server's messages
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    start_log();
+    log::start();
     if let Err(error) = register_plugins() {
         return fail(&error.to_string());
     }
@@ -72,16 +72,6 @@ fn main() -> ExitCode {
             Err(error) => fail(&error.to_string()),
         },
     }
-}
-
-/// The log goes to standard error; standard output is the protocol.
-fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
 }
 
 /// Our own elements are part of this binary: what is installed beside it doesn't matter.

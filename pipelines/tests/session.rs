@@ -102,9 +102,14 @@ async fn nothing_is_decoded_while_nobody_watches() {
     viewer.next().await;
     assert!(decodes());
     drop(viewer);
+    // GLib keeps a thread, and its name, for 15 s after its last task.
     eventually("decoding stops", || !decodes());
     let mut viewer = Viewer::connect(&worker.socket()).await;
-    while !matches!(viewer.next().await, RelayMessage::Video(_)) {}
+    // The first may be the last one of before.
+    for _ in 0..3 {
+        while !matches!(viewer.next().await, RelayMessage::Video(_)) {}
+    }
+    assert!(decodes());
 }
 
 #[test]
