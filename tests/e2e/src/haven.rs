@@ -146,7 +146,7 @@ impl Haven {
         self.folder.path()
     }
 
-    /// All files below its data folder, without the database.
+    /// All files below its data folder, without the database, locks and log.
     ///
     /// # Errors
     /// When a folder can't be read.
@@ -168,7 +168,7 @@ impl Haven {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            !name.starts_with("haven.") && name != "server.log"
+            !name.starts_with("haven.") && name != "server.log" && name != "lock"
         });
         Ok(files)
     }

@@ -1,9 +1,9 @@
 //! Requests that can't be served: the contract's errors, and nothing left behind.
 
 use haven_e2e::{Answer, Haven, Publishing, Result, Stage};
-use haven_rig::pumpfun::{Endpoint, Fault, random_mint};
+use haven_rig::Keys;
+use haven_rig::pumpfun::{Coin, Endpoint, FakePumpFun, Fault, random_mint};
 use serde_json::json;
-use std::time::Duration;
 
 const START: &str = "/api/live-sessions/start";
 
@@ -55,11 +55,17 @@ async fn what_cannot_be_joined_says_so_and_leaves_nothing() -> Result {
     );
     stage.pumpfun.recover();
 
-    // A token that has expired by the time it is used.
-    stage.pumpfun.set_token_ttl(Duration::ZERO);
-    let answer = haven.post(START, &json!({"mint_id": mint})).await?;
-    assert!(matches!(answer.status, 502), "{answer:?}");
-    stage.pumpfun.set_token_ttl(Duration::from_secs(900));
+    // Tokens that the LiveKit server doesn't accept.
+    let foreign = FakePumpFun::start_for(stage.livekit.url(), Keys::random()).await?;
+    let coin = Coin::new(random_mint());
+    let foreign_mint = coin.mint.clone();
+    foreign.add_coin(coin);
+    let refused = Haven::start(foreign.environment()).await?;
+    let answer = refused
+        .post(START, &json!({"mint_id": foreign_mint}))
+        .await?;
+    is_error(&answer, 502, "connection");
+    nothing_is_left(&refused).await?;
     nothing_is_left(haven).await?;
 
     stage.livekit.kill().await?;

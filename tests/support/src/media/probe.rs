@@ -114,7 +114,11 @@ pub async fn decode_to_end(file: &Path) -> Result<()> {
     command
         .args(["-xerror", "-i"])
         .arg(file)
-        .args(["-map", "0:v?", "-map", "0:a?", "-f", "null", "-"]);
+        .args(["-map", "0:v?", "-map", "0:a?"])
+        // Frames keep their own times: rounded to the nominal rate, two of a variable rate may
+        // fall together, which would look like an error of the file.
+        .args(["-fps_mode", "passthrough", "-enc_time_base:v", "1:90000"])
+        .args(["-f", "null", "-"]);
     let what = format!("decoding {}", file.display());
     let answer = process::output(&what, command, READ_LIMIT).await?;
     match answer.stderr.trim() {
