@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Half of the window in which the floor is sought. Long enough to see a packet that wasn't
-/// delayed, short enough to follow two quartz clocks that drift apart by 100 ppm.
-const FLOOR_WINDOW: i64 = 2_000_000_000;
+/// delayed even when a machine or a network is busy for seconds, short enough to follow two quartz
+/// clocks that drift apart by 100 ppm to within 2 ms.
+const FLOOR_WINDOW: i64 = 10_000_000_000;
 
 /// How fast a correction moves, as a part of the time that passes: 25 ms a second. 150 ms of
 /// difference between audio and video are gone after 6 s, and no decoder or mixer notices.
@@ -352,7 +353,7 @@ mod tests {
             let captured = n * 20;
             late = (captured + way) as f64 - publisher.frame("audio", 48_000, captured, way, false);
         }
-        assert!((0.0..6.0).contains(&late), "{late}");
+        assert!((0.0..11.0).contains(&late), "{late}");
     }
 
     #[test]
