@@ -31,7 +31,7 @@ pub enum RoomEvent {
     Reconnecting {
         /// What was lost.
         reason: String,
-        /// How many attempts were made since the loss, from 1.
+        /// How many attempts were made since the connection last held, from 1.
         attempt: u32,
     },
 }

@@ -162,6 +162,10 @@ pub struct Room {
     /// Since when the connection is lost.
     lost_since: Option<Instant>,
     backoff: Backoff,
+    /// When the connection was made or made whole again.
+    connected_at: Instant,
+    /// The connection that was lost last had just been made.
+    unproven: bool,
     ever_joined: bool,
     /// What server-made frames (after an unpublish) end with; empty where the server has none.
     sif_trailer: Vec<u8>,
@@ -186,6 +190,8 @@ impl Room {
             stall_backoff: connection::STALL,
             lost_since: None,
             backoff: connection::rejoin_backoff(),
+            connected_at: now,
+            unproven: false,
             ever_joined: false,
             sif_trailer: Vec::new(),
         }
@@ -281,15 +287,20 @@ impl Room {
     /// Decides anew what to take, and subscribes accordingly.
     fn select(&mut self, now: Instant) {
         let expected_media = self.tracks.expects_media();
+        let took_any = self.tracks.any_taken();
         for change in self.tracks.select(now) {
             self.apply(now, change);
         }
         if self.tracks.expects_media() && !expected_media {
             self.last_media = now;
         }
-        if !self.tracks.any_taken() && self.state == ConnectionState::Live {
-            self.waiting_since = now;
-            self.set_state(ConnectionState::Waiting);
+        if !self.tracks.any_taken() {
+            if took_any {
+                self.waiting_since = now;
+            }
+            if self.state == ConnectionState::Live {
+                self.set_state(ConnectionState::Waiting);
+            }
         }
     }
 

@@ -296,6 +296,67 @@ fn a_session_the_server_forgot_is_joined_anew_at_once() {
 }
 
 #[test]
+fn a_server_that_ends_every_session_at_once_is_not_asked_as_fast_as_it_answers() {
+    type Lose = fn(&mut Script);
+    let lose: [(Lose, fn(&Output) -> bool); 2] = [
+        (
+            |script| script.leave(Action::Reconnect, proto::DisconnectReason::UnknownReason),
+            |output| matches!(output, Output::Join),
+        ),
+        (
+            |script| script.input(Input::SignalClosed("reset".into())),
+            |output| matches!(output, Output::Resume),
+        ),
+    ];
+    for (lose, asks) in lose {
+        let mut script = Script::joined(RoomConfig::default(), &[streamer()]);
+        let start = script.now;
+        let mut attempts = 0;
+        while script.now - start < Duration::from_secs(60) {
+            lose(&mut script);
+            while !script.wanted(asks) {
+                script.wait(Duration::from_millis(1));
+            }
+            attempts += 1;
+            match asks(&Output::Join) {
+                true => script.join(&[streamer()]),
+                false => script.input(Input::Resumed),
+            }
+        }
+        // Waits of a second on average, once they have grown.
+        assert!(attempts < 200, "{attempts} attempts in a minute");
+        script.update(&[person("PA_1", "creator", &[])]);
+        script.wait(Duration::from_secs(11));
+        script.wants.clear();
+        lose(&mut script);
+        script.wait(Duration::from_millis(1));
+        assert!(
+            script.wanted(asks),
+            "a connection that held is made again at once"
+        );
+    }
+}
+
+#[test]
+fn waiting_begins_when_the_last_track_ends_though_none_ever_gave_a_frame() {
+    let config = RoomConfig {
+        waiting_timeout: Some(Duration::from_secs(30)),
+        ..RoomConfig::default()
+    };
+    let mut muted = streamer();
+    for track in &mut muted.tracks {
+        track.muted = true;
+    }
+    let mut script = Script::joined(config, &[muted]);
+    script.wait(Duration::from_secs(60));
+    script.update(&[person("PA_1", "creator", &[])]);
+    script.wait(Duration::from_secs(29));
+    assert_eq!(script.ended(), None);
+    script.wait(Duration::from_secs(1));
+    assert_eq!(script.ended(), Some(EndReason::NoPublisher));
+}
+
+#[test]
 fn each_leave_does_what_it_says() {
     use proto::DisconnectReason as Reason;
     let ends = [

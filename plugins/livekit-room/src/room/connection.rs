@@ -23,6 +23,10 @@ const RESUME_FOR: Duration = Duration::from_secs(4);
 const REJOIN_FIRST: Duration = Duration::from_millis(250);
 const REJOIN_LONGEST: Duration = Duration::from_secs(2);
 
+/// A connection that lasted this long has proved itself: what follows its loss starts without a
+/// wait. One that is lost sooner, again and again, is made anew at growing intervals.
+const PROVEN: Duration = Duration::from_secs(10);
+
 /// When nothing else is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -194,10 +198,11 @@ impl Room {
             return;
         }
         self.lost_since.get_or_insert(now);
-        self.backoff.next();
+        self.judge_lost_connection(now);
+        let at = now + self.backoff.next();
         self.reconnecting(why);
-        self.phase = Phase::Resuming;
-        self.outputs.push_back(Output::Resume);
+        // The time is looked at after every input: without a wait this is done at once.
+        self.phase = Phase::BeforeResume(at);
     }
 
     /// Gives the session up and joins anew.
@@ -207,11 +212,22 @@ impl Room {
         }
         self.peer = None;
         self.peer_deadline = None;
-        if !matches!(self.phase, Phase::Joining) {
-            // The first join after the loss waits for nothing.
-            self.backoff.reset();
+        match self.phase {
+            Phase::Joined => self.judge_lost_connection(now),
+            // The first join after resumes that failed waits for nothing.
+            Phase::Resuming | Phase::BeforeResume(_) if !self.unproven => self.backoff.reset(),
+            _ => {}
         }
         self.schedule_join(now, why);
+    }
+
+    /// A server (or a proxy before it) that lets everybody in and out again at once must not be
+    /// asked as fast as it answers.
+    fn judge_lost_connection(&mut self, now: Instant) {
+        self.unproven = now.duration_since(self.connected_at) < PROVEN;
+        if !self.unproven {
+            self.backoff.reset();
+        }
     }
 
     fn schedule_join(&mut self, now: Instant, why: &str) {
@@ -231,7 +247,7 @@ impl Room {
 
     fn recovered(&mut self, now: Instant) {
         self.lost_since = None;
-        self.backoff.reset();
+        self.connected_at = now;
         self.last_media = now;
     }
 
