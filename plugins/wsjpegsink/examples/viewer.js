@@ -38,6 +38,10 @@ async function draw() {
 
 function play(base64) {
   if (!audio) return;
+  // A little ahead of now, and never far: what a burst brings too early is dropped.
+  const now = audio.currentTime;
+  if (playAt > now + 0.5) return;
+  if (playAt < now + 0.02) playAt = now + 0.1;
   const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
   const samples = new DataView(bytes.buffer);
   const buffer = audio.createBuffer(1, bytes.length >> 1, RATE);
@@ -46,9 +50,6 @@ function play(base64) {
   const source = audio.createBufferSource();
   source.buffer = buffer;
   source.connect(audio.destination);
-  // A little ahead of now, and never far: after a pause or a burst begin anew.
-  const now = audio.currentTime;
-  if (playAt < now + 0.02 || playAt > now + 0.5) playAt = now + 0.1;
   source.start(playAt);
   playAt += buffer.duration;
 }
@@ -71,6 +72,7 @@ function watch(retryMs) {
     }
   };
   socket.onclose = ({ code, reason }) => {
+    delete state.dataset.state;
     state.textContent = `closed (${code}${reason ? " " + reason : ""}), trying again`;
     setTimeout(watch, retryMs, Math.min(retryMs * 2, 10000));
   };
@@ -84,8 +86,7 @@ button.onclick = () => {
     audio = new AudioContext();
     playAt = 0;
   }
-  button.textContent = audio ? "Sound off" : "Sound on";
-  button.setAttribute("aria-pressed", String(Boolean(audio)));
+  button.textContent = audio ? "Turn sound off" : "Turn sound on";
 };
 
 setInterval(() => {

@@ -15,7 +15,7 @@ const SCRIPT: &str = include_str!("../examples/viewer.js");
 const STYLE: &str = include_str!("../examples/viewer.css");
 /// The page loads nothing from anywhere else and runs nothing inline.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-     img-src blob:; connect-src 'self' ws: wss:; frame-ancestors 'self'; base-uri 'none'";
+     img-src blob: data:; connect-src 'self' ws: wss:; frame-ancestors 'self'; base-uri 'none'";
 
 /// What an address stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,12 @@ const AUDIO_RATE = 44100;
 const MINT = /^[1-9A-HJ-NP-Za-km-z]{32,44}$/;
 // Sound is scheduled this far ahead, in seconds: enough for a busy main thread.
 const AUDIO_LEAD = 0.12;
+// What would be heard later than this, in seconds, is dropped, so that a burst doesn't put the
+// sound behind the picture for good.
+const AUDIO_LATEST = 0.5;
 
 let socket = null;
+// The session that is shown: known once its start has succeeded.
 let key = "";
 let recording = false;
 let frames = 0;
@@ -21,13 +25,29 @@ function say(text, isError = false) {
 }
 
 async function call(path, body) {
-  const headers = { "Content-Type": "application/json" };
+  const headers = {};
+  if (body) headers["Content-Type"] = "application/json";
   if ($("token").value) headers.Authorization = `Bearer ${$("token").value}`;
-  const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
-  if (response.status === 401) $("token-label").hidden = false;
+  const method = body ? "POST" : "GET";
+  const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+  if (response.status === 401) {
+    $("token-label").hidden = false;
+    $("token").focus();
+  }
   const answer = await response.json();
-  if (!answer.success) throw new Error(answer.error);
+  if (!response.ok) throw new Error(answer.error);
   return answer;
+}
+
+// Runs what a button does; the button rests meanwhile, and a failure is told.
+async function doing(button, action) {
+  button.disabled = true;
+  try {
+    await action();
+  } catch (error) {
+    say(error.message, true);
+  }
+  button.disabled = button.id !== "watch" && !socket;
 }
 
 function isMint(text) {
@@ -60,22 +80,33 @@ async function draw(blob) {
 
 function play(base64) {
   if (!audio) return;
+  const now = audio.currentTime;
+  if (audioTime > now + AUDIO_LATEST) return;
+  if (audioTime < now) audioTime = now + AUDIO_LEAD;
   const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-  const samples = new Int16Array(bytes.buffer, 0, bytes.length >> 1);
-  const buffer = audio.createBuffer(1, samples.length, AUDIO_RATE);
-  buffer.getChannelData(0).set(Float32Array.from(samples, (sample) => sample / 32768));
+  const samples = new DataView(bytes.buffer);
+  const buffer = audio.createBuffer(1, bytes.length >> 1, AUDIO_RATE);
+  const channel = buffer.getChannelData(0);
+  for (let n = 0; n < channel.length; n += 1) channel[n] = samples.getInt16(2 * n, true) / 32768;
   const source = audio.createBufferSource();
   source.buffer = buffer;
   source.connect(audio.destination);
-  const now = audio.currentTime;
-  if (audioTime < now || audioTime > now + 1) audioTime = now + AUDIO_LEAD;
   source.start(audioTime);
   audioTime += buffer.duration;
 }
 
 function onText(text) {
   if (text.startsWith("audio:")) play(text.slice(6));
-  else if (text.startsWith("status:")) say(`${key}: ${JSON.parse(text.slice(7)).state}`);
+  else if (text.startsWith("status:")) say(`${key}: ${stateInWords(JSON.parse(text.slice(7)))}`);
+}
+
+function stateInWords({ state, reason }) {
+  switch (state) {
+    case "waiting": return "waiting for somebody to publish";
+    case "reconnecting": return "reconnecting …";
+    case "ended": return reason ? `ended (${reason})` : "ended";
+    default: return state;
+  }
 }
 
 function watch() {
@@ -86,75 +117,74 @@ function watch() {
   const current = new WebSocket(url);
   socket = current;
   current.binaryType = "blob";
-  current.onmessage = ({ data }) => (typeof data === "string" ? onText(data) : draw(data));
+  current.onmessage = ({ data }) => {
+    if (socket !== current) return;
+    if (typeof data === "string") onText(data);
+    else draw(data);
+  };
   current.onclose = ({ code, reason }) => {
     if (socket !== current) return;
     socket = null;
     setRunning(false);
-    say(`${key}: ${reason || `connection closed (${code})`}`, code !== 1000 && code !== 1005);
+    // The status that came before says more than a regular close does.
+    if (code !== 1000) say(`${key}: ${reason || `connection closed (${code})`}`, true);
   };
+  setRunning(true);
 }
 
 function setRunning(running) {
-  $("stop").disabled = !running;
-  $("record").disabled = !running;
+  for (const id of ["sound", "record", "stop"]) $(id).disabled = !running;
+  $("picture").classList.toggle("over", !running);
   if (!running) setRecording(false);
 }
 
 function setRecording(running) {
   recording = running;
   $("record").textContent = running ? "Stop recording" : "Record";
+  $("record").classList.toggle("recording", running);
 }
 
-$("start").addEventListener("submit", async (event) => {
+$("start").addEventListener("submit", (event) => {
   event.preventDefault();
-  key = $("key").value.trim();
-  say(`${key}: starting …`);
-  try {
-    const answer = await call("api/live-sessions/start", isMint(key) ? { mint_id: key } : { room_name: key });
-    say(`${answer.room_name}: ${answer.participant_sid ? "live" : "waiting for somebody to publish"}`);
-    setRunning(true);
+  doing($("watch"), async () => {
+    const asked = $("key").value.trim();
+    say(`${asked}: starting …`);
+    const answer = await call("api/live-sessions/start", isMint(asked) ? { mint_id: asked } : { room_name: asked });
+    key = answer.mint_id;
     watch();
-  } catch (error) {
-    say(error.message, true);
-  }
+    // Somebody else may have started the session, and a recording of it.
+    const status = await call(`api/recording/status/${encodeURIComponent(key)}`);
+    setRecording(status.is_recording);
+  });
 });
 
-$("stop").addEventListener("click", async () => {
-  try {
-    await call("api/live-sessions/stop", { mint_id: key });
-  } catch (error) {
-    say(error.message, true);
-  }
-});
+$("stop").addEventListener("click", () => doing($("stop"), async () => {
+  await call("api/live-sessions/stop", { mint_id: key });
+}));
 
-$("record").addEventListener("click", async () => {
-  try {
-    if (recording) {
-      const answer = await call("api/recording/stop", { mint_id: key });
-      setRecording(false);
-      say(`${answer.duration_s.toFixed(1)} s in ${answer.output_path}`);
-    } else {
-      const answer = await call("api/recording/start", { mint_id: key, output_format: "h264" });
-      setRecording(true);
-      say(`recording to ${answer.output_path}`);
-    }
-  } catch (error) {
-    say(error.message, true);
+$("record").addEventListener("click", () => doing($("record"), async () => {
+  if (recording) {
+    say("finishing the recording …");
+    const answer = await call("api/recording/stop", { mint_id: key });
+    setRecording(false);
+    say(`${answer.duration_s.toFixed(1)} s in ${answer.output_path}`);
+  } else {
+    const answer = await call("api/recording/start", { mint_id: key, output_format: "h264" });
+    setRecording(true);
+    say(`recording to ${answer.output_path}`);
   }
-});
+}));
 
-$("sound").addEventListener("click", async () => {
+$("sound").addEventListener("click", () => {
   if (audio) {
-    await audio.close();
+    audio.close();
     audio = null;
   } else {
     // Browsers allow sound only after a click.
     audio = new AudioContext();
     audioTime = 0;
   }
-  $("sound").textContent = audio ? "Sound off" : "Sound on";
-  $("sound").setAttribute("aria-pressed", String(Boolean(audio)));
+  $("sound").textContent = audio ? "Turn sound off" : "Turn sound on";
 });
 
 // For those who watch the page from outside: how many frames were drawn.
