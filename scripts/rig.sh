@@ -9,6 +9,6 @@ for tool in cargo go ffmpeg; do
         exit 1
     fi
 done
-cargo build --quiet --package haven-rig --bin haven-rig
+cargo build --quiet --workspace
 # Not `cargo run`: Ctrl-C must reach the rig itself.
 exec "${CARGO_TARGET_DIR:-target}/debug/haven-rig" "$@"

@@ -9,7 +9,9 @@ need_rust
 need_packages "${BUILD_PACKAGES[@]}" "${RUN_PACKAGES[@]}"
 
 echo "building (a few minutes the first time)"
-cargo build --quiet --package haven --package haven-worker
+# The whole workspace, as the tests do: for fewer packages cargo chooses other features of the
+# dependencies, and would build these again.
+cargo build --quiet --workspace
 
 cat <<'TEXT'
 The demo room is called "demo". Once the line "listening on …" is there, open its address in a

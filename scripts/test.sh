@@ -13,5 +13,5 @@ need_packages "${BUILD_PACKAGES[@]}" "${RUN_PACKAGES[@]}" "${TEST_PACKAGES[@]}" 
 
 # The tests run the built programs and load the built plugins, so these come first.
 cargo build --workspace
-(cd tests/rig/publisher && go test ./...)
+(cd tests/rig/publisher && go vet ./... && go test ./...)
 cargo test --workspace --no-fail-fast
