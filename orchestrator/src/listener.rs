@@ -5,17 +5,16 @@ use crate::{
     api::{Peer, Service},
     shutdown::Shutdown,
 };
-use hyper::{Request, body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
+use viewer_socket::tune_tcp;
 
 /// Connections at once, viewers included; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 8192;
@@ -24,14 +23,13 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long requests in progress may take once the server ends.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Serves connections until the server ends, then waits for requests in progress. Upgraded
-/// connections aren't waited for here: they are tasks of the tracker.
+/// Accepts connections until the server ends. They are tasks of the tracker, which end soon after
+/// that too: idle ones at once, those with a request in progress within [`GRACE`].
 pub(crate) async fn serve(listener: TcpListener, service: Service, shutdown: Shutdown) {
-    let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
-            () = shutdown.token.cancelled() => break,
+            () = shutdown.token.cancelled() => return,
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((tcp, remote, place)) = accepted else {
@@ -41,25 +39,11 @@ pub(crate) async fn serve(listener: TcpListener, service: Service, shutdown: Shu
             continue;
         };
         let peer = Peer { remote, local };
-        let service = service.clone();
-        let with_peer = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            hyper::service::Service::call(&service, request)
-        });
-        let connection = builder()
-            .serve_connection_with_upgrades(TokioIo::new(tcp), with_peer)
-            .into_owned();
-        let connection = graceful.watch(connection);
+        let (service, ending) = (service.clone(), shutdown.token.clone());
         shutdown.tasks.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(remote = %peer.remote, %error, "connection");
-            }
+            connection(tcp, peer, service, ending).await;
             drop(place);
         });
-    }
-    drop(listener);
-    if timeout(GRACE, graceful.shutdown()).await.is_err() {
-        tracing::warn!("requests were still in progress");
     }
 }
 
@@ -70,9 +54,9 @@ async fn accept(
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((tcp, remote)) => {
-            // Frames are written whole: waiting for more to send only delays them.
-            if let Err(error) = tcp.set_nodelay(true) {
-                tracing::debug!(%remote, %error, "no TCP_NODELAY");
+            // Any connection may become a viewer's.
+            if let Err(error) = tune_tcp(&tcp) {
+                tracing::debug!(%remote, %error, "a connection can't be prepared for viewers");
             }
             Some((tcp, remote, place))
         }
@@ -85,12 +69,40 @@ async fn accept(
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
+/// Serves one connection until it ends or becomes a WebSocket, which is another task's. HTTP/1
+/// alone: without TLS no browser or proxy speaks HTTP/2.
+async fn connection(tcp: TcpStream, peer: Peer, service: Service, ending: CancellationToken) {
+    // Browsers open connections ahead of need: one that has said nothing holds nobody up.
+    let said_something = tokio::select! {
+        () = ending.cancelled() => false,
+        readable = timeout(HEADER_TIMEOUT, tcp.readable()) => matches!(readable, Ok(Ok(()))),
+    };
+    if !said_something {
+        return;
+    }
+    let with_peer = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        hyper::service::Service::call(&service, request)
+    });
+    let http = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
-    builder
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(tcp), with_peer)
+        .with_upgrades();
+    let mut http = pin!(http);
+    let served = tokio::select! {
+        served = &mut http => served,
+        () = ending.cancelled() => {
+            http.as_mut().graceful_shutdown();
+            match timeout(GRACE, http).await {
+                Ok(served) => served,
+                Err(_) => {
+                    return tracing::warn!(remote = %peer.remote, "a request was still in progress");
+                }
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(remote = %peer.remote, %error, "connection");
+    }
 }

@@ -8,9 +8,9 @@ use futures_util::StreamExt;
 use reqwest::StatusCode;
 use rustix::process::{Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use support::{LIVE, Options, PATIENCE, Server, Upstream, Viewer, until_gone, worker_pid};
-use tokio::time::timeout;
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 const START: &str = "/api/live-sessions/start";
@@ -225,4 +225,29 @@ async fn without_a_worker_it_says_what_to_install() {
     let formats = server.get("/api/recording/formats").await;
     assert_eq!(formats["formats"]["h264"]["available"], false);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_in_the_middle_of_a_request_does_not_hold_up_the_end() {
+    let server = Server::start(Options::default()).await;
+    let mut clients = Vec::new();
+    for said in [
+        "",
+        "GET / HTTP/1.1\r\n",
+        "POST /api/live-sessions/stop HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
+    ] {
+        let mut client = TcpStream::connect(server.address).await.unwrap();
+        client.write_all(said.as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    // Answered only once the connections before it are accepted.
+    server.get("/healthz").await;
+    let since = Instant::now();
+    server.stop().await;
+    // Less than what a request's head or body may take.
+    assert!(
+        since.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        since.elapsed()
+    );
 }
