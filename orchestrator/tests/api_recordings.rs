@@ -283,3 +283,35 @@ async fn a_crash_cuts_the_file_and_the_recording_goes_on_in_another() {
     assert_eq!(stopped["gaps"].as_array().unwrap().len(), 1, "{stopped}");
     server.stop().await;
 }
+
+/// A start that the worker hasn't answered yet, and a stop behind it: both answers.
+async fn stopped_while_starting(room_name: &str) -> [(StatusCode, Value); 2] {
+    let server = room(room_name).await;
+    let starting = server.post(
+        START,
+        json!({"mint_id": room_name, "output_format": "h264"}),
+    );
+    let stopping = async {
+        until(&server, room_name, |status| status["is_recording"] == true).await;
+        server.post(STOP, json!({"mint_id": room_name})).await
+    };
+    let (started, stopped) = tokio::join!(starting, stopping);
+    server.stop().await;
+    [started, stopped]
+}
+
+#[tokio::test]
+async fn a_recording_that_is_stopped_while_it_starts_answers_both() {
+    let [started, stopped] = stopped_while_starting("unannounced").await;
+    assert_eq!(started.0, StatusCode::OK, "{}", started.1);
+    assert_eq!(stopped.0, StatusCode::OK, "{}", stopped.1);
+    assert_eq!(started.1["recording_id"], stopped.1["recording_id"]);
+}
+
+#[tokio::test]
+async fn a_recording_that_is_refused_while_it_is_stopped_answers_both() {
+    let [started, stopped] = stopped_while_starting("late-refusal").await;
+    assert_eq!(started.0, StatusCode::SERVICE_UNAVAILABLE, "{}", started.1);
+    assert_eq!(stopped.0, StatusCode::NOT_FOUND, "{}", stopped.1);
+    assert_eq!(stopped.1["code"], "recording_not_found");
+}

@@ -233,7 +233,10 @@ impl Actor {
         let Some(active) = self.active(id) else {
             return;
         };
-        if let (Some(error), Some((reply, _))) = (&error, active.starting.take()) {
+        // Without an error, who waits for the start hears of the recording that was.
+        if let Some(error) = &error
+            && let Some((reply, _)) = active.starting.take()
+        {
             return self.refuse(id, error, reply).await;
         }
         let reason = match error {
@@ -247,11 +250,9 @@ impl Actor {
 
     /// The worker can't make this recording: nothing of it is left.
     pub(super) async fn refuse(&mut self, id: i64, why: &str, reply: StartReply) {
-        if let Some(index) = self.index(id) {
-            let refused = self.recordings.remove(index);
-            for part in &refused.recording.parts {
-                remove_if_empty(&part.path);
-            }
+        let refused = self.index(id).map(|index| self.recordings.remove(index));
+        for part in refused.iter().flat_map(|active| &active.recording.parts) {
+            remove_if_empty(&part.path);
         }
         log_failure(self.context.db.forget_recording(id).await);
         let message = format!("The recording can't be started: {why}");
@@ -260,6 +261,10 @@ impl Actor {
             "recording_failed",
             message,
         )));
+        // There is nothing to stop any more.
+        for (reply, _) in refused.into_iter().flat_map(|active| active.stopping) {
+            let _ = reply.send(Ok(None));
+        }
     }
 
     pub(super) async fn end_part(&mut self, id: i64, progress: FileProgress, reason: &str) {

@@ -218,6 +218,11 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
                 Ok(Some(ServerMessage::StartRecording(config))) => {
                     start_recording(&mut recordings, &config, behaviour);
                 }
+                Ok(Some(ServerMessage::StopRecording { recording_id }))
+                    if behaviour == "late-refusal" =>
+                {
+                    refuse(recording_id, "the encoder has thought about it");
+                }
                 Ok(Some(ServerMessage::StopRecording { recording_id })) => {
                     if let Some(recording) = recordings.remove(&recording_id) {
                         finish(recording_id, &recording);
@@ -252,6 +257,7 @@ fn start_recording(
 ) {
     let recording_id = config.recording_id;
     let file = match behaviour {
+        "late-refusal" => return,
         "bad-recording" => Err("the encoder is on strike".to_owned()),
         _ => File::create_new(&config.path).map_err(|error| error.to_string()),
     };
@@ -268,19 +274,25 @@ fn start_recording(
                 },
             );
             let encoder = "fakeenc".to_owned();
-            say(&WorkerMessage::RecordingStarted {
-                recording_id,
-                encoder,
-            });
+            if behaviour != "unannounced" {
+                say(&WorkerMessage::RecordingStarted {
+                    recording_id,
+                    encoder,
+                });
+            }
         }
-        Err(error) => say(&WorkerMessage::RecordingFinished {
-            progress: RecordingProgress {
-                recording_id,
-                ..RecordingProgress::default()
-            },
-            error: Some(error),
-        }),
+        Err(error) => refuse(recording_id, &error),
     }
+}
+
+fn refuse(recording_id: i64, why: &str) {
+    say(&WorkerMessage::RecordingFinished {
+        progress: RecordingProgress {
+            recording_id,
+            ..RecordingProgress::default()
+        },
+        error: Some(why.to_owned()),
+    });
 }
 
 fn finish(id: i64, recording: &Recording) {
