@@ -1,6 +1,6 @@
 //! Signals that end the server, and the tasks that it waits for.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Who may be told to stop, and who is waited for.
@@ -12,15 +12,31 @@ pub(crate) struct Shutdown {
     pub(crate) tasks: TaskTracker,
 }
 
-/// Waits for SIGINT or SIGTERM and names it.
-///
-/// # Errors
-/// When the handlers can't be installed.
-pub(crate) async fn signalled() -> std::io::Result<&'static str> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
-    })
+/// SIGINT and SIGTERM, caught from when this is made: one that comes while the server starts ends
+/// it as orderly as a later one.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Installs the handlers. Inside of a runtime only.
+    ///
+    /// # Errors
+    /// When they can't be installed.
+    pub(crate) fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the first of them and names it.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
 }

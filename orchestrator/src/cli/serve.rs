@@ -10,7 +10,7 @@ use crate::{
     recordings::{Library, recovery::Wreck},
     runtime_dir::RuntimeDir,
     sessions::{Context, Registry, Sources},
-    shutdown::{self, Shutdown},
+    shutdown::{Shutdown, Signals},
     worker::Workers,
 };
 use rustix::fs::{FlockOperation, flock};
@@ -44,6 +44,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Error> {
 }
 
 async fn serve(config: Config) -> Result<(), Error> {
+    let mut signals =
+        Signals::catch().map_err(|error| Error::internal("catching signals", error))?;
     make_private_dir(&config.data_dir)?;
     let _lock = lock(&config.data_dir)?;
     let db = Db::open(&config.data_dir)?;
@@ -61,7 +63,6 @@ async fn serve(config: Config) -> Result<(), Error> {
     let registry = registry(&config, &db, &workers, &shutdown)?;
     let app = Arc::new(App::new(registry.clone(), shutdown.clone(), &config));
     let service = Service::new(Gate::new(&config), api::routes(app));
-    let signal = shutdown::signalled();
 
     let recovery = wreck.recover(db.clone(), Arc::clone(&workers));
     shutdown
@@ -78,9 +79,7 @@ async fn serve(config: Config) -> Result<(), Error> {
     shutdown.tasks.spawn(serving);
     announce(&format!("listening on http://{address}"));
 
-    let signal = signal
-        .await
-        .map_err(|error| Error::internal("waiting for signals", error))?;
+    let signal = signals.next().await;
     tracing::info!(signal, "shutting down");
     if timeout(SHUTDOWN_LIMIT, end(&registry, &shutdown))
         .await
