@@ -18,12 +18,12 @@ use crate::{
     watch::relay,
     worker::Worker,
 };
-use haven_wire::{EndReason, RoomAccess, SessionState, SessionStatus, Source};
+use haven_wire::{EndReason, RoomAccess, SessionStatus, Source};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use viewer_socket::{CloseReason, Hub, HubOptions, State, Status};
 
@@ -83,6 +83,8 @@ pub(super) struct Actor {
     pub(super) worker: Option<Worker>,
     /// Counts the launches.
     pub(super) generation: u32,
+    /// Whether the worker has said that it is in the room.
+    pub(super) joined: bool,
     pub(super) launched_at: Instant,
     pub(super) backoff: Backoff,
     pub(super) restart_at: Option<Instant>,
@@ -142,6 +144,7 @@ impl Actor {
             view,
             worker: None,
             generation: 0,
+            joined: false,
             launched_at: Instant::now(),
             backoff: Backoff::new(timings.first_restart, timings.longest_restart),
             restart_at: None,
@@ -194,9 +197,8 @@ impl Actor {
         self.view.session_id = self.context.db.insert_session(session).await?;
         let (context, target) = (Arc::clone(&self.context), self.target.clone());
         self.findings.spawn(async move {
-            let fetch = context.sources.stream_info(&target);
-            let unknown = StreamInfo::named(target.key(), target.key());
-            Finding::StreamInfo(timeout(STREAM_INFO_TIMEOUT, fetch).await.unwrap_or(unknown))
+            let fetch = context.sources.stream_info(&target, STREAM_INFO_TIMEOUT);
+            Finding::StreamInfo(fetch.await)
         });
         self.find_source();
         Ok(())
@@ -236,8 +238,7 @@ impl Actor {
     /// The start is complete once the room is joined and the stream's description is known, or
     /// known not to come in time.
     pub(super) async fn check_joined(&mut self) {
-        let joined = self.worker.is_some() && self.view.status.state != SessionState::Connecting;
-        if self.view.phase != Phase::Starting || !joined || !self.stream_info_known {
+        if self.view.phase != Phase::Starting || !self.joined || !self.stream_info_known {
             return;
         }
         self.start_deadline = None;

@@ -142,10 +142,10 @@ impl Sources {
         }
     }
 
-    /// What is known of the stream; never fails.
-    pub(crate) async fn stream_info(&self, target: &Target) -> StreamInfo {
+    /// What is known of the stream, or becomes known within `limit`; never fails.
+    pub(crate) async fn stream_info(&self, target: &Target, limit: Duration) -> StreamInfo {
         match target {
-            Target::Mint(mint) => StreamInfo::fetch(&self.pumpfun, mint).await,
+            Target::Mint(mint) => StreamInfo::fetch(&self.pumpfun, mint, limit).await,
             Target::Room(name) => StreamInfo::named(name, name),
             Target::Demo => StreamInfo::named(DEMO, "Demo room"),
         }

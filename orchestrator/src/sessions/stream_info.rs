@@ -2,6 +2,8 @@
 
 use pumpfun_api::{Client, Coin, Livestream, Mint};
 use serde::Serialize;
+use std::time::Duration;
+use tokio::time::{error::Elapsed, timeout};
 
 /// The API's `stream_info`. What isn't known is null.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -26,20 +28,13 @@ impl StreamInfo {
         }
     }
 
-    /// Asks the platform; what it doesn't answer stays unknown.
-    pub(crate) async fn fetch(client: &Client, mint: &Mint) -> Self {
-        let (coin, livestream) = tokio::join!(client.coin(mint), client.livestream(mint));
-        for error in [coin.as_ref().err(), livestream.as_ref().err()]
-            .into_iter()
-            .flatten()
-        {
-            tracing::debug!(%mint, %error, "the stream's description is incomplete");
-        }
-        Self::from_answers(
-            mint.as_str(),
-            coin.unwrap_or_default(),
-            livestream.unwrap_or_default(),
-        )
+    /// Asks the platform; what it doesn't answer within `limit` stays unknown.
+    pub(crate) async fn fetch(client: &Client, mint: &Mint, limit: Duration) -> Self {
+        let (coin, livestream) = tokio::join!(
+            or_unknown(timeout(limit, client.coin(mint)), mint),
+            or_unknown(timeout(limit, client.livestream(mint)), mint),
+        );
+        Self::from_answers(mint.as_str(), coin, livestream)
     }
 
     fn from_answers(mint: &str, coin: Coin, livestream: Livestream) -> Self {
@@ -53,4 +48,18 @@ impl StreamInfo {
             telegram: coin.telegram,
         }
     }
+}
+
+/// One slow answer doesn't cost the other.
+async fn or_unknown<T: Default>(
+    asking: impl Future<Output = Result<Result<T, pumpfun_api::Error>, Elapsed>>,
+    mint: &Mint,
+) -> T {
+    let why = match asking.await {
+        Ok(Ok(answer)) => return answer,
+        Ok(Err(error)) => error.to_string(),
+        Err(elapsed) => elapsed.to_string(),
+    };
+    tracing::debug!(%mint, why, "the stream's description is incomplete");
+    T::default()
 }

@@ -54,6 +54,7 @@ impl Actor {
         };
         self.worker = Some(self.context.workers.launch(config)?);
         self.launched_at = Instant::now();
+        self.joined = false;
         self.ended = None;
         Ok(())
     }
@@ -107,6 +108,7 @@ impl Actor {
             SessionState::Connecting => State::Reconnecting,
         };
         let changed = status.state != self.view.status.state;
+        self.joined |= status.state != SessionState::Connecting;
         self.view.status = status;
         if self.view.phase < Phase::Stopping && changed {
             self.hub.set_status(state.into());
@@ -117,9 +119,7 @@ impl Actor {
 
     /// Whether a worker runs that has joined the room.
     pub(super) fn is_connected(&self) -> bool {
-        self.worker.is_some()
-            && self.view.phase == Phase::Running
-            && self.view.status.state != SessionState::Connecting
+        self.worker.is_some() && self.joined && self.view.phase == Phase::Running
     }
 
     /// Gives a worker the token it asked for.
@@ -141,6 +141,7 @@ impl Actor {
 
     async fn on_exit(&mut self, how: &str) {
         self.worker = None;
+        self.joined = false;
         self.socket.send_replace(None);
         if self.view.phase == Phase::Running {
             self.view.status.state = SessionState::Reconnecting;
