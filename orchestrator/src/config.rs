@@ -3,7 +3,7 @@
 mod file;
 
 use crate::{Error, error::Kind, secret::Secret, worker::Timings};
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use file::FileConfig;
 use pumpfun_api::Endpoints;
 use std::{
@@ -37,11 +37,11 @@ pub(crate) struct ServeArgs {
     pub(crate) config: Option<PathBuf>,
     /// Offer the built-in room `demo`: a test pattern with a running clock, and a tone
     #[arg(long, env = "HAVEN_DEMO", num_args = 0..=1, default_missing_value = "true",
-          require_equals = true, value_name = "BOOL")]
+          require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub(crate) demo: Option<bool>,
     /// Serve an address other than loopback without a token
     #[arg(long, env = "HAVEN_NO_AUTH", num_args = 0..=1, default_missing_value = "true",
-          require_equals = true, value_name = "BOOL")]
+          require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub(crate) no_auth: Option<bool>,
     /// File (mode 0600) with the token that clients must give; or set HAVEN_API_TOKEN
     #[arg(long, env = "HAVEN_API_TOKEN_FILE", value_name = "FILE")]
@@ -192,10 +192,12 @@ struct Places {
 
 impl Places {
     fn resolve(args: &ServeArgs, file: &FileConfig, home: Option<PathBuf>) -> Result<Self, Error> {
-        let place = |first: &Option<PathBuf>, second: &Option<PathBuf>| {
+        let named = |first: &Option<PathBuf>, second: &Option<PathBuf>| {
             let path = first.as_ref().or(second.as_ref())?;
             Some(expand_home(path, home.as_deref()))
         };
+        let place =
+            |first: &Option<PathBuf>, second: &Option<PathBuf>| named(first, second).map(absolute);
         let data_dir = place(&args.data_dir, &file.data_dir)
             .or_else(|| Some(home.as_ref()?.join(".local/share/haven")))
             .ok_or_else(|| invalid("there is no HOME: name a folder with --data-dir"))?;
@@ -203,7 +205,8 @@ impl Places {
         Ok(Self {
             recording_dir: recording_dir.unwrap_or_else(|| data_dir.join("recordings")),
             data_dir,
-            worker: match place(&args.worker, &file.worker) {
+            // A bare name is looked for in PATH.
+            worker: match named(&args.worker, &file.worker) {
                 Some(path) => path,
                 None => worker_beside_us()?,
             },
@@ -223,6 +226,12 @@ fn required_token(
         return Ok(None);
     }
     let token = api_token(args, env, file)?;
+    if token
+        .as_ref()
+        .is_some_and(|token| token.expose().is_empty())
+    {
+        return Err(invalid("the API token is empty"));
+    }
     if !listen.ip().is_loopback() && token.is_none() {
         return Err(invalid(
             "an address other than loopback needs a token (--api-token-file, HAVEN_API_TOKEN) \
@@ -245,6 +254,11 @@ fn expand_home(path: &Path, home: Option<&Path>) -> PathBuf {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => path.to_owned(),
     }
+}
+
+/// Paths are stored and handed to workers: they must not depend on where the server was started.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn worker_beside_us() -> Result<PathBuf, Error> {

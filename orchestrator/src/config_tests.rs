@@ -108,3 +108,29 @@ fn a_livekit_address_that_is_none_is_refused() {
     .unwrap_err();
     assert!(error.message().contains("LIVEKIT_URL"));
 }
+
+#[test]
+fn an_empty_token_protects_nothing_and_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = file(&dir, "api_token = ''\n");
+    let error = Config::resolve(&args, home).unwrap_err();
+    assert!(error.message().contains("empty"), "{error}");
+}
+
+#[test]
+fn folders_do_not_depend_on_where_the_server_was_started() {
+    let args = ServeArgs {
+        data_dir: Some("data".into()),
+        recording_dir: Some("kept".into()),
+        worker: Some("haven-worker".into()),
+        ..ServeArgs::default()
+    };
+    let config = Config::resolve(&args, home).unwrap();
+    assert!(config.data_dir.is_absolute() && config.recording_dir.is_absolute());
+    assert!(config.recording_dir.ends_with("kept"));
+    assert_eq!(
+        config.worker,
+        Path::new("haven-worker"),
+        "looked for in PATH"
+    );
+}
