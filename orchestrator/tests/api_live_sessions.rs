@@ -8,7 +8,11 @@ use futures_util::{SinkExt, StreamExt};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::{FAILING, LIVE, OFFLINE, Options, PATIENCE, Server, Upstream, Viewer};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 const START: &str = "/api/live-sessions/start";
@@ -168,6 +172,17 @@ async fn malformed_requests_are_answered_in_json() {
         assert_eq!(got.as_u16(), status, "{path}: {answer}");
         assert_eq!(answer["success"], false);
     }
+    for (method, path, allowed) in [
+        (Method::GET, START, "POST"),
+        (Method::HEAD, "/api/recording/stop", "POST"),
+        (Method::POST, "/api/recording/status/demo", "GET, HEAD"),
+        (Method::PUT, "/", "GET, HEAD"),
+    ] {
+        let request = server.http.request(method, server.url(path));
+        let response = request.timeout(PATIENCE).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(response.headers()["allow"], allowed, "{path}");
+    }
     let (status, _) = server.send(Method::POST, START, &" ".repeat(70_000)).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     server.stop().await;
@@ -189,6 +204,8 @@ async fn a_room_is_known_by_its_encoded_name() {
     let server = Options::default().livekit().start().await;
     let room = "a room/100% ü:1";
     assert_eq!(server.start_room(room).await["mint_id"], room);
+    let again = server.ok(START, json!({"mint_id": room})).await;
+    assert_eq!(again["already_active"], true);
     let mut viewer = server
         .watch("/api/live-sessions/ws/live/a%20room%2F100%25%20%C3%BC%3A1")
         .await;
@@ -316,5 +333,22 @@ async fn the_page_runs_own_scripts_only() {
     let head = server.http.head(server.url("/")).send().await.unwrap();
     assert_eq!(head.status(), StatusCode::OK);
     assert!(head.bytes().await.unwrap().is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let server = Server::start(Options::default()).await;
+    let mut connections = Vec::new();
+    for said in ["", "GET / HTTP/1.1\r\nHost: ", "PRI * HTTP"] {
+        let mut connection = TcpStream::connect(server.address).await.unwrap();
+        connection.write_all(said.as_bytes()).await.unwrap();
+        connections.push(connection);
+    }
+    for mut connection in connections {
+        let mut answer = Vec::new();
+        let read = connection.read_to_end(&mut answer);
+        timeout(PATIENCE, read).await.unwrap().unwrap();
+    }
     server.stop().await;
 }

@@ -78,7 +78,7 @@ impl Gate {
 
     fn knows_host<B>(&self, request: &Request<B>, local: IpAddr) -> bool {
         let header = request.headers().get(header::HOST);
-        // HTTP/2 has the host in the URI.
+        // Who asks as of a proxy has the host in the URI.
         let authority = match (header, request.uri().authority()) {
             (Some(host), _) => host.to_str().ok().and_then(|host| host.parse().ok()),
             (None, authority) => authority.cloned(),
@@ -198,8 +198,8 @@ impl Service {
             .map(|peer| peer.local.ip());
         let preflight = request.method() == Method::OPTIONS
             && asked.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        // hyper leaves the body out of the answer to HEAD by itself.
-        if request.method() == Method::HEAD {
+        // hyper leaves the body out of the answer to HEAD by itself. A WebSocket is for GET alone.
+        if request.method() == Method::HEAD && !asked.contains_key(header::UPGRADE) {
             *request.method_mut() = Method::GET;
         }
         let local = local.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));

@@ -37,7 +37,11 @@ async fn start(app: Arc<App>, fields: Result<Fields, Error>) -> Result<Value, Er
     let record = fields.flag("record_session")?;
     let sources = &app.registry.context().sources;
     let target = match (fields.text("mint_id")?, fields.text("room_name")?) {
-        (Some(mint_id), _) => sources.mint_target(mint_id)?,
+        // A generic session that runs is known by its room's name wherever a mint is asked for.
+        (Some(key), _) => match sources.mint_target(key) {
+            Err(_) if app.registry.find(key).is_some() => sources.room_target(key)?,
+            target => target?,
+        },
         (None, Some(room_name)) => sources.room_target(room_name)?,
         (None, None) => return Err(Error::field("mint_id", "is missing")),
     };

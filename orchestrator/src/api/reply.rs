@@ -59,7 +59,22 @@ pub(super) fn finish(path: &str, mut response: Response) -> Response {
         let bearer = HeaderValue::from_static("Bearer");
         parts.headers.insert(header::WWW_AUTHENTICATE, bearer);
     }
+    if error.kind() == Kind::MethodNotAllowed {
+        let methods = HeaderValue::from_static(allowed_methods(path));
+        parts.headers.insert(header::ALLOW, methods);
+    }
     Response::from_parts(parts, body)
+}
+
+/// The methods of a path that has routes; RFC 9110, 15.5.6 wants them told with a 405.
+fn allowed_methods(path: &str) -> &'static str {
+    match path {
+        "/api/live-sessions/start"
+        | "/api/live-sessions/stop"
+        | "/api/recording/start"
+        | "/api/recording/stop" => "POST",
+        _ => "GET, HEAD",
+    }
 }
 
 /// Frontends look for the word in every error of the recording API.
