@@ -120,6 +120,15 @@ impl Library {
     }
 }
 
+/// A worker that fails early may have made the file already.
+pub(crate) fn remove_if_empty(path: &Path) {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0)
+        && let Err(error) = std::fs::remove_file(path)
+    {
+        tracing::warn!(path = %path.display(), %error, "can't remove an empty file");
+    }
+}
+
 /// A session's key as part of a file's name: what might mean something to a file system or a
 /// shell becomes `_`.
 fn stem(key: &str) -> String {

@@ -6,5 +6,5 @@ mod recording;
 pub(crate) mod recovery;
 
 pub(crate) use formats::{Plan, known_formats, plan, presets};
-pub(crate) use library::Library;
+pub(crate) use library::{Library, remove_if_empty};
 pub(crate) use recording::{Config, Ended, Part, Recording};

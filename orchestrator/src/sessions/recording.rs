@@ -8,13 +8,10 @@ use crate::{
     Error, clock,
     db::{FileProgress, NewRecording},
     error::Kind,
-    recordings::{Ended, Part, Plan, Recording},
+    recordings::{Ended, Part, Plan, Recording, remove_if_empty},
 };
 use haven_wire::{RecordingConfig, RecordingProgress, ServerMessage};
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
 /// A worker says at once whether a recording can be made; frames may be long in coming. After
@@ -382,15 +379,6 @@ pub(super) fn new_part(number: u32, path: PathBuf, started_at_ms: i64) -> Part {
         started_at_ms,
         progress: FileProgress::default(),
         end_reason: None,
-    }
-}
-
-/// A worker that fails early may have made the file already.
-fn remove_if_empty(path: &Path) {
-    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0)
-        && let Err(error) = std::fs::remove_file(path)
-    {
-        tracing::warn!(path = %path.display(), %error, "can't remove an empty file");
     }
 }
 
