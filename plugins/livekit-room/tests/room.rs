@@ -1,5 +1,7 @@
 //! The state machine on simulated time, against a server that says what each test needs.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use livekit_protocol as proto;
 use livekit_room::{
     ConnectionState, EndReason, Input, JoinError, Output, ResumeError, Room, RoomConfig, RoomEvent,
@@ -298,7 +300,8 @@ fn a_session_the_server_forgot_is_joined_anew_at_once() {
 #[test]
 fn a_server_that_ends_every_session_at_once_is_not_asked_as_fast_as_it_answers() {
     type Lose = fn(&mut Script);
-    let lose: [(Lose, fn(&Output) -> bool); 2] = [
+    type Asks = fn(&Output) -> bool;
+    let lose: [(Lose, Asks); 2] = [
         (
             |script| script.leave(Action::Reconnect, proto::DisconnectReason::UnknownReason),
             |output| matches!(output, Output::Join),
