@@ -20,11 +20,20 @@ pub(crate) fn decoder_chain(caps: &gst::Caps) -> Result<Vec<gst::Element>, Strin
 
 /// The highest-ranked element of this type that takes the caps and can be opened (a hardware
 /// decoder may be installed where there is no such hardware).
+///
+/// Those that take all of the caps go before those that want more to be said: some of these need
+/// only a parser before them that says it, but `vp8alphadecodebin`, ranked above `vp8dec`, wants
+/// an alpha channel that no publisher sends.
 fn best(class: gst::ElementFactoryType, caps: &gst::Caps) -> Option<gst::Element> {
     let factories = gst::ElementFactory::factories_with_type(class, gst::Rank::MARGINAL);
+    let takes_all = |factory: &&gst::ElementFactory| factory.can_sink_all_caps(caps);
+    let takes_some =
+        |factory: &&gst::ElementFactory| !takes_all(factory) && factory.can_sink_any_caps(caps);
     factories
         .iter()
-        .filter(|factory| factory.can_sink_any_caps(caps) && !takes_anything(factory))
+        .filter(takes_all)
+        .chain(factories.iter().filter(takes_some))
+        .filter(|factory| !takes_anything(factory))
         .find_map(|factory| {
             let element = factory.create().build().ok()?;
             let opened = element.set_state(gst::State::Ready).is_ok();
@@ -43,4 +52,29 @@ fn takes_anything(factory: &gst::ElementFactory) -> bool {
         .static_pad_templates()
         .iter()
         .any(|template| template.direction() == gst::PadDirection::Sink && template.caps().is_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media;
+    use livekit_room::Codec;
+
+    #[test]
+    fn the_chain_of_every_codec_takes_what_publishers_send() {
+        gst::init().unwrap();
+        for codec in [Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Opus] {
+            let caps = media::caps(codec);
+            let chain = decoder_chain(&caps).unwrap();
+            let first = chain[0].factory().unwrap();
+            assert!(
+                first.can_sink_all_caps(&caps),
+                "{}: {first:?}",
+                codec.name()
+            );
+            for element in chain {
+                element.set_state(gst::State::Null).unwrap();
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! See [`livekitsrc`] for the element.
 
 mod access;
+mod counters;
 mod decoder;
 pub mod livekitsrc;
 mod media;

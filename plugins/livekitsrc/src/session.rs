@@ -11,7 +11,7 @@ use crate::{access, stream};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use livekit_room::{Codec, Driver, EndReason, Frame, Kind, RoomEvent, Stopper};
+use livekit_room::{Driver, EndReason, Frame, Kind, RoomEvent, Stopper};
 use std::collections::HashSet;
 use std::io;
 use std::sync::mpsc as std_mpsc;
@@ -68,6 +68,7 @@ impl Session {
             video: None,
             audio: None,
             announced: HashSet::new(),
+            broken: HashSet::new(),
             first_pad: None,
             no_more_pads: false,
             ever_joined: false,
@@ -76,8 +77,8 @@ impl Session {
         let thread = std::thread::Builder::new()
             .name("livekitsrc:media".into())
             .spawn(move || media.run(incoming))?;
+        let mut funnel = Funnel::new(events.clone(), stopper.clone());
         let task = runtime.spawn(async move {
-            let mut funnel = Funnel::new(events.clone());
             let reason = driver.run(|event| funnel.pass(event)).await;
             // Waits for a place: the media thread takes events until this one.
             let _ = events.send(Message::Ended(reason)).await;
@@ -102,6 +103,12 @@ impl Session {
         if left == Err(std_mpsc::RecvTimeoutError::Timeout) {
             self.task.abort();
         }
+        if self.thread.thread().id() == std::thread::current().id() {
+            // A handler of `pad-added` or of a synchronous message stops the element: the thread
+            // ends when the handler returns.
+            tracing::warn!("stopped by its own media thread, which can't be waited for");
+            return;
+        }
         // Ends with the task: the channel between them is closed.
         let _ = self.thread.join();
     }
@@ -114,13 +121,15 @@ impl Session {
 /// From the driver to the media thread, without ever waiting.
 struct Funnel {
     events: mpsc::Sender<Message>,
+    stopper: Stopper,
     video_needs_key: bool,
 }
 
 impl Funnel {
-    fn new(events: mpsc::Sender<Message>) -> Self {
+    fn new(events: mpsc::Sender<Message>, stopper: Stopper) -> Self {
         Self {
             events,
+            stopper,
             video_needs_key: false,
         }
     }
@@ -144,6 +153,9 @@ impl Funnel {
         }
         if video && self.video_needs_key {
             self.video_needs_key = !frame.key;
+            if self.video_needs_key {
+                self.stopper.request_keyframe();
+            }
             return frame.key;
         }
         true
@@ -159,6 +171,8 @@ struct Media {
     audio: Option<Stream>,
     /// Kinds that are published now.
     announced: HashSet<Kind>,
+    /// Kinds that can't be given out; an error has said why.
+    broken: HashSet<Kind>,
     first_pad: Option<Instant>,
     no_more_pads: bool,
     ever_joined: bool,
@@ -206,18 +220,25 @@ impl Media {
             }
             return;
         };
+        let kind = frame.codec.kind();
+        if self.broken.contains(&kind) {
+            return counters.dropped();
+        }
         let pushed = self
-            .stream(element, frame.codec)
+            .stream(element, kind)
             .and_then(|stream| stream.push(frame, running_time));
         match pushed {
             Ok(true) => {}
             Ok(false) => counters.dropped(),
-            Err(error) => post_stream_error(element, &error),
+            Err(error) => {
+                self.broken.insert(kind);
+                post_stream_error(element, &error);
+            }
         }
     }
 
-    fn stream(&mut self, element: &LiveKitSrc, codec: Codec) -> Result<&mut Stream, StreamError> {
-        let slot = match codec.kind() {
+    fn stream(&mut self, element: &LiveKitSrc, kind: Kind) -> Result<&mut Stream, StreamError> {
+        let slot = match kind {
             Kind::Video => &mut self.video,
             Kind::Audio => &mut self.audio,
         };
@@ -225,7 +246,7 @@ impl Media {
             Some(stream) => Ok(stream),
             None => {
                 self.first_pad.get_or_insert_with(Instant::now);
-                let stream = Stream::new(element.upcast_ref(), codec, self.latency, &self.stopper)?;
+                let stream = Stream::new(element.upcast_ref(), kind, self.latency, &self.stopper)?;
                 Ok(slot.insert(stream))
             }
         }
@@ -248,12 +269,13 @@ impl Media {
     }
 
     fn on_ended(&self, element: &LiveKitSrc, reason: EndReason) {
-        let streams = [&self.video, &self.audio];
-        for stream in streams.into_iter().flatten() {
+        let streams = || [&self.video, &self.audio].into_iter().flatten();
+        let has_pads = streams().next().is_some();
+        // The reason first: who hears of the end of the stream knows it then.
+        element.imp().on_ended(&reason, has_pads, self.ever_joined);
+        for stream in streams() {
             stream.end();
         }
-        let has_pads = streams.into_iter().flatten().next().is_some();
-        element.imp().on_ended(&reason, has_pads, self.ever_joined);
     }
 }
 

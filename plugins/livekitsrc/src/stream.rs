@@ -28,47 +28,39 @@ pub(crate) enum StreamError {
 }
 
 /// How a stream's frames leave.
-enum Mode {
-    /// Nobody is linked, or nothing has come yet.
-    Undecided,
-    Encoded,
-    /// Through these elements.
-    Decoded(Vec<gst::Element>),
+struct Route {
+    source: gst_app::AppSrc,
+    codec: Codec,
+    /// The elements behind the source; none where frames leave as they came.
+    decoder: Vec<gst::Element>,
 }
 
 /// A pad and what stands behind it.
 pub(crate) struct Stream {
     bin: gst::Bin,
-    source: gst_app::AppSrc,
     pad: gst::GhostPad,
-    codec: Codec,
-    mode: Mode,
+    latency: gst::ClockTime,
+    stopper: Stopper,
+    /// None while nobody is linked, or nothing has come yet.
+    route: Option<Route>,
     /// Frames were left out: the next one must be a key frame.
     needs_key: bool,
-    failed: bool,
+    /// The last buffer's time.
+    last: Option<gst::ClockTime>,
 }
 
 impl Stream {
     /// Makes the pad and shows it, so that the application links it.
     pub(crate) fn new(
         element: &gst::Bin,
-        codec: Codec,
+        kind: Kind,
         latency: gst::ClockTime,
         stopper: &Stopper,
     ) -> Result<Self, StreamError> {
-        let (name, template) = match codec.kind() {
+        let (name, template) = match kind {
             Kind::Video => ("video_0", "video_%u"),
             Kind::Audio => ("audio_0", "audio_%u"),
         };
-        let source = gst_app::AppSrc::builder()
-            .name(format!("{name}-source"))
-            .caps(&media::caps(codec))
-            .format(gst::Format::Time)
-            .is_live(true)
-            .build();
-        source.set_latency(latency, gst::ClockTime::NONE);
-        element.add(&source)?;
-        source.sync_state_with_parent()?;
         let pad_template = element
             .pad_template(template)
             .ok_or_else(|| gst::glib::bool_error!("no pad template {template}"))?;
@@ -76,16 +68,17 @@ impl Stream {
             .name(name)
             .build();
         forward_keyframe_requests(&pad, stopper.clone());
+        survive_unlinking(&pad);
         pad.set_active(true)?;
         element.add_pad(&pad)?;
         Ok(Self {
             bin: element.clone(),
-            source,
             pad,
-            codec,
-            mode: Mode::Undecided,
+            latency,
+            stopper: stopper.clone(),
+            route: None,
             needs_key: true,
-            failed: false,
+            last: None,
         })
     }
 
@@ -96,103 +89,135 @@ impl Stream {
         frame: &Frame,
         running_time: gst::ClockTime,
     ) -> Result<bool, StreamError> {
-        if self.failed {
-            return Ok(false);
-        }
         if !self.pad.is_linked() {
             self.leave_out();
             return Ok(false);
         }
         if self.needs_key && !frame.key {
+            // Publishers make key frames on demand only, so waiting alone may take for ever.
+            self.stopper.request_keyframe();
             return Ok(false);
         }
-        let negotiated = self.negotiate(frame.codec);
-        if let Err(error) = negotiated {
-            self.failed = true;
-            return Err(error);
-        }
-        if self.is_full() {
+        let source = self.source_for(frame.codec)?;
+        if is_full(&source) {
             self.needs_key = true;
             return Ok(false);
         }
         let discontinuity = frame.discontinuity || self.needs_key;
         self.needs_key = false;
-        let buffer = media::buffer(frame, running_time, discontinuity);
-        Ok(self.source.push_buffer(buffer).is_ok())
+        // The time line starts anew with each connection, and the pad goes on: never backwards.
+        let pts = self.last.map_or(running_time, |last| {
+            running_time.max(last + gst::ClockTime::NSECOND)
+        });
+        self.last = Some(pts);
+        let buffer = media::buffer(frame, pts, discontinuity);
+        Ok(source.push_buffer(buffer).is_ok())
     }
 
     /// No more frames will come.
     pub(crate) fn end(&self) {
-        let _ = self.source.end_of_stream();
+        match &self.route {
+            Some(route) => {
+                let _ = route.source.end_of_stream();
+            }
+            // Linked, and nothing came since.
+            None => {
+                self.pad
+                    .push_event(gst::event::StreamStart::new(&self.pad.name()));
+                self.pad.push_event(gst::event::Eos::new());
+            }
+        }
     }
 
     /// Frames can't be given out now; what comes later must begin anew.
     pub(crate) fn leave_out(&mut self) {
         self.needs_key = true;
         if !self.pad.is_linked() {
-            self.undecide();
+            self.close_route();
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.source.current_level_bytes() > MAX_QUEUED_BYTES
-            || self.source.current_level_time() > MAX_QUEUED_TIME
-    }
-
-    /// Settles how frames of this codec leave, as far as that isn't settled.
-    fn negotiate(&mut self, codec: Codec) -> Result<(), StreamError> {
-        let settled = !matches!(self.mode, Mode::Undecided);
-        if settled && codec == self.codec {
-            return Ok(());
+    /// The source of a route for frames of this codec.
+    fn source_for(&mut self, codec: Codec) -> Result<gst_app::AppSrc, StreamError> {
+        if let Some(route) = &self.route
+            && route.codec == codec
+        {
+            return Ok(route.source.clone());
         }
-        self.undecide();
-        self.codec = codec;
         let encoded = media::caps(codec);
-        self.source.set_caps(Some(&encoded));
         let accepted = self.pad.peer_query_caps(None);
-        if accepted.can_intersect(&encoded) {
-            self.pad
-                .set_target(self.source.static_pad("src").as_ref())?;
-            self.mode = Mode::Encoded;
-        } else if accepted.can_intersect(&media::raw_caps(codec.kind())) {
-            self.mode = Mode::Decoded(self.insert_decoder(&encoded)?);
-        } else {
+        let passes = accepted.can_intersect(&encoded);
+        if let Some(route) = &mut self.route
+            && route.decoder.is_empty()
+            && passes
+        {
+            // Nothing but the caps changes, behind the last buffer of the old codec.
+            route.source.set_caps(Some(&encoded));
+            route.codec = codec;
+            return Ok(route.source.clone());
+        }
+        self.close_route();
+        if !passes && !accepted.can_intersect(&media::raw_caps(codec.kind())) {
             return Err(StreamError::NotAccepted(format!(
                 "the publisher sends {}, and what is linked to {} takes neither that nor raw: {accepted}",
                 codec.name(),
                 self.pad.name(),
             )));
         }
-        Ok(())
+        let decoder = match passes {
+            true => Vec::new(),
+            false => decoder_chain(&encoded).map_err(StreamError::NoDecoder)?,
+        };
+        self.open_route(codec, decoder)
     }
 
-    fn insert_decoder(&self, encoded: &gst::Caps) -> Result<Vec<gst::Element>, StreamError> {
-        let chain = decoder_chain(encoded).map_err(StreamError::NoDecoder)?;
-        let mut before: gst::Element = self.source.clone().upcast();
-        for element in &chain {
-            self.bin.add(element)?;
-            before.link(element)?;
-            before = element.clone();
-        }
-        self.pad.set_target(before.static_pad("src").as_ref())?;
-        for element in chain.iter().rev() {
+    fn open_route(
+        &mut self,
+        codec: Codec,
+        decoder: Vec<gst::Element>,
+    ) -> Result<gst_app::AppSrc, StreamError> {
+        let source = gst_app::AppSrc::builder()
+            .name(format!("{}-source", self.pad.name()))
+            .caps(&media::caps(codec))
+            .format(gst::Format::Time)
+            .is_live(true)
+            .build();
+        source.set_latency(self.latency, gst::ClockTime::NONE);
+        let mut all = vec![source.clone().upcast::<gst::Element>()];
+        all.extend(decoder.iter().cloned());
+        self.route = Some(Route {
+            source: source.clone(),
+            codec,
+            decoder,
+        });
+        self.bin.add_many(&all)?;
+        gst::Element::link_many(&all)?;
+        let last = all.last().and_then(|last| last.static_pad("src"));
+        self.pad.set_target(last.as_ref())?;
+        for element in all.iter().rev() {
             element.sync_state_with_parent()?;
         }
-        Ok(chain)
+        Ok(source)
     }
 
-    fn undecide(&mut self) {
-        let mode = std::mem::replace(&mut self.mode, Mode::Undecided);
-        if let Mode::Encoded | Mode::Decoded(_) = mode {
-            let _ = self.pad.set_target(None::<&gst::Pad>);
-        }
-        if let Mode::Decoded(chain) = mode {
-            for element in chain {
-                let _ = element.set_state(gst::State::Null);
-                let _ = self.bin.remove(&element);
-            }
+    /// Takes out what stands behind the pad. The source stops first: a buffer that is on its way
+    /// would find nothing linked, and that is an error.
+    fn close_route(&mut self) {
+        let Some(route) = self.route.take() else {
+            return;
+        };
+        let _ = route.source.set_state(gst::State::Null);
+        let _ = self.pad.set_target(None::<&gst::Pad>);
+        let source = route.source.upcast::<gst::Element>();
+        for element in [source].into_iter().chain(route.decoder) {
+            let _ = element.set_state(gst::State::Null);
+            let _ = self.bin.remove(&element);
         }
     }
+}
+
+fn is_full(source: &gst_app::AppSrc) -> bool {
+    source.current_level_bytes() > MAX_QUEUED_BYTES || source.current_level_time() > MAX_QUEUED_TIME
 }
 
 /// Requests for a key frame travel upstream as events; the publisher hears them as PLI.
@@ -207,5 +232,17 @@ fn forward_keyframe_requests(pad: &gst::GhostPad, stopper: Stopper) {
             return gst::PadProbeReturn::Handled;
         }
         gst::PadProbeReturn::Ok
+    });
+}
+
+/// What comes while the application has unlinked the pad is left out. Without this it would be an
+/// error that ends the other pad's stream too.
+fn survive_unlinking(pad: &gst::GhostPad) {
+    pad.add_probe(gst::PadProbeType::BUFFER, |pad, _| {
+        if pad.is_linked() {
+            gst::PadProbeReturn::Ok
+        } else {
+            gst::PadProbeReturn::Drop
+        }
     });
 }

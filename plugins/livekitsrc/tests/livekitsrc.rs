@@ -1,5 +1,7 @@
 //! What the element does without a room; the rooms are in `tests/e2e`.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use gst::prelude::*;
 use std::sync::Once;
 

@@ -2,16 +2,17 @@ use super::properties::{
     self, ConnectionState, PROP_CONNECTION_STATE, PROP_ROOM_NAME, PROP_STATS, PROP_STREAMER_SID,
 };
 use crate::access::REQUEST_TOKEN_SIGNAL;
+use crate::counters::Counters;
 use crate::media;
 use crate::session::{Session, StartError};
 use crate::settings::Settings;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use livekit_room::{EndReason, Frame, Kind, RoomEvent, Track};
+use livekit_room::{EndReason, Kind, RoomEvent, Track};
 use parking_lot::Mutex;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -28,57 +29,6 @@ struct Status {
     connection: ConnectionState,
     room_name: Option<String>,
     streamer_sid: Option<String>,
-}
-
-/// Counted since the element started.
-#[derive(Default)]
-pub(crate) struct Counters {
-    video_frames: AtomicU64,
-    video_bytes: AtomicU64,
-    audio_frames: AtomicU64,
-    audio_bytes: AtomicU64,
-    dropped_frames: AtomicU64,
-    reconnects: AtomicU64,
-}
-
-impl Counters {
-    pub(crate) fn received(&self, frame: &Frame) {
-        let (frames, bytes) = match frame.codec.kind() {
-            Kind::Video => (&self.video_frames, &self.video_bytes),
-            Kind::Audio => (&self.audio_frames, &self.audio_bytes),
-        };
-        frames.fetch_add(1, Relaxed);
-        bytes.fetch_add(frame.data.len() as u64, Relaxed);
-    }
-
-    pub(crate) fn dropped(&self) {
-        self.dropped_frames.fetch_add(1, Relaxed);
-    }
-
-    fn all(&self) -> [(&'static str, &AtomicU64); 6] {
-        [
-            ("video-frames", &self.video_frames),
-            ("video-bytes", &self.video_bytes),
-            ("audio-frames", &self.audio_frames),
-            ("audio-bytes", &self.audio_bytes),
-            ("dropped-frames", &self.dropped_frames),
-            ("reconnects", &self.reconnects),
-        ]
-    }
-
-    fn reset(&self) {
-        for (_, counter) in self.all() {
-            counter.store(0, Relaxed);
-        }
-    }
-
-    fn structure(&self) -> gst::Structure {
-        let mut structure = gst::Structure::builder("livekitsrc-stats");
-        for (name, counter) in self.all() {
-            structure = structure.field(name, counter.load(Relaxed));
-        }
-        structure.build()
-    }
 }
 
 /// Locks are taken one at a time and never held while anything of GStreamer is called.
@@ -314,7 +264,7 @@ impl LiveKitSrc {
             RoomEvent::Reconnecting { reason, attempt } => {
                 gst::warning!(CAT, imp = self, "reconnecting, attempt {attempt}: {reason}");
                 if *attempt == 1 {
-                    self.counters.reconnects.fetch_add(1, Relaxed);
+                    self.counters.reconnected();
                 }
                 self.post(
                     gst::Structure::builder("livekit-reconnecting")
