@@ -1,7 +1,4 @@
 //! The room's state machine: no sockets, no threads, no clock.
-//!
-//! Feed it with [`Room::handle`], then take outputs from [`Room::poll`] until it says
-//! [`Output::Wait`]; call again when a packet or message comes, or the deadline has passed.
 
 mod connection;
 mod media;
@@ -141,7 +138,10 @@ pub enum Output {
     Wait(Instant),
 }
 
-/// A subscriber to a room. See the [module's documentation](self) for how to drive it.
+/// A subscriber to a room.
+///
+/// Feed it with [`Room::handle`], then take outputs from [`Room::poll`] until it says
+/// [`Output::Wait`]; call again when a packet or message comes, or the deadline has passed.
 pub struct Room {
     config: RoomConfig,
     phase: Phase,

@@ -52,7 +52,10 @@ async fn every_frame_arrives_in_order_and_the_sound_is_whole() -> Result {
     assert!((tone.frequency_hz - 440.0).abs() < 1.0, "{tone:?}");
     // The first second has the start itself; later a busy machine may be late for once, not often.
     let late_breaks = tone.breaks_s.iter().filter(|at| **at > 1.0).count() as u64;
-    assert!(late_breaks <= 1 + measured_seconds().as_secs() / 30, "{tone:?}");
+    assert!(
+        late_breaks <= 1 + measured_seconds().as_secs() / 30,
+        "{tone:?}"
+    );
     Ok(())
 }
 
