@@ -11,6 +11,9 @@ use tokio::process::Command;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// What a shell has that builds with cargo.
+const USER_ENVIRONMENT: [&str; 5] = ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "CI"];
+
 /// The shell block of the README that has this in it.
 fn shell_block(part: &str) -> Result<String> {
     let readme = std::fs::read_to_string(repository().join("README.md"))?;
