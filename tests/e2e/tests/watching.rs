@@ -31,7 +31,7 @@ async fn every_frame_arrives_in_order_and_the_sound_is_whole() -> Result {
     let run = Run::of(&viewed.counters(), clip().frames());
     let tone = measure_tone(&samples_of(&viewed.pcm(), 1), 44_100);
     println!(
-        "answered after {answered:.0?}, first JPEG after {first_jpeg:.0?}; {run:?}; {} chunks of sound, {tone:?}",
+        "answered after {answered:.2?}, first JPEG after {first_jpeg:.2?}; {run:?}; {} chunks of sound, {tone:?}",
         viewed.sound.len()
     );
     assert_eq!(run.backward, 0);
