@@ -138,6 +138,9 @@ async fn run_sh_serves_the_demo_room_and_stops_on_ctrl_c() -> Result {
     command
         .args(["--listen", "127.0.0.1:0", "--data-dir"])
         .arg(folder.path())
+        // A user's environment: what `cargo test` sets for its tests makes build scripts run again.
+        .env_clear()
+        .envs(std::env::vars().filter(|(name, _)| USER_ENVIRONMENT.contains(&name.as_str())))
         .env(
             "CARGO_TARGET_DIR",
             plugins()?.parent().ok_or("no target folder")?,

@@ -1,6 +1,6 @@
 //! What viewers of a real room see and hear.
 
-use haven_e2e::{Publishing, Result, Stage, measured_seconds};
+use haven_e2e::{Publishing, Result, Stage, may_be_missing, measured_seconds};
 use haven_rig::media::{measure_tone, samples_of};
 use haven_rig::picture::Run;
 use haven_rig::viewer::{Protocol, Viewer};
@@ -36,7 +36,7 @@ async fn every_frame_arrives_in_order_and_the_sound_is_whole() -> Result {
     );
     assert_eq!(run.backward, 0);
     // Numbers are missing where the publisher itself was late; what it sent is what counts.
-    assert!(run.missing * 100 <= run.seen, "{run:?}");
+    assert!(run.missing <= may_be_missing(run.seen), "{run:?}");
     assert!(
         viewed
             .frames
@@ -53,7 +53,7 @@ async fn every_frame_arrives_in_order_and_the_sound_is_whole() -> Result {
     // The first second has the start itself; later a busy machine may be late for once, not often.
     let late_breaks = tone.breaks_s.iter().filter(|at| **at > 1.0).count() as u64;
     assert!(
-        late_breaks <= 1 + measured_seconds().as_secs() / 30,
+        late_breaks <= 2 + measured_seconds().as_secs() / 15,
         "{tone:?}"
     );
     Ok(())
