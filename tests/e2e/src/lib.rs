@@ -9,7 +9,7 @@ mod stage;
 
 pub use haven::{Answer, Haven};
 pub use processes::{Process, descendants};
-pub use stage::{Publishing, Stage, may_be_missing, measured_seconds};
+pub use stage::{Publishing, Stage, may_be_missing, may_break, measured_seconds};
 
 /// Any failure of the rig ends the test that met it.
 pub type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

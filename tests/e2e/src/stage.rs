@@ -125,8 +125,16 @@ impl Stage {
 /// How many of so many frames may be missing: one in a hundred in the long form, which is for a
 /// quiet machine; one in ten every day, where others may take the processor away for a while.
 pub fn may_be_missing(seen: u64) -> u64 {
-    let long_form = std::env::var_os("HAVEN_E2E_SECONDS").is_some();
-    seen / if long_form { 100 } else { 10 }
+    seen / if is_long_form() { 100 } else { 10 }
+}
+
+/// How many breaks the sound may have after its start: none in the long form.
+pub fn may_break() -> usize {
+    if is_long_form() { 0 } else { 3 }
+}
+
+fn is_long_form() -> bool {
+    std::env::var_os("HAVEN_E2E_SECONDS").is_some()
 }
 
 /// How long measurements run: `HAVEN_E2E_SECONDS`, else a short form for every day.

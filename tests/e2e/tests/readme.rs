@@ -45,6 +45,17 @@ fn run(block: &str, stage: &Stage, folder: &Path) -> Result<Child> {
     Ok(Child::spawn("a line of the README", command)?)
 }
 
+/// Waits until a second or so is in the file.
+async fn wait_until_it_grows(file: &Path) -> Result {
+    haven_rig::within("the file to grow", LIMIT, async {
+        while std::fs::metadata(file).map_or(0, |data| data.len()) < 200_000 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_watch_line_shows_the_room_in_a_browser() -> Result {
     let stage = Stage::set(Publishing::small()).await?;
@@ -85,12 +96,7 @@ async fn the_record_lines_make_files_that_play() -> Result {
         let folder = tempfile::tempdir()?;
         let mut child = run(&shell_block(name)?, &stage, folder.path())?;
         let file = folder.path().join(name);
-        haven_rig::within("the file to grow", LIMIT, async {
-            while std::fs::metadata(&file).map_or(0, |data| data.len()) < 200_000 {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        })
-        .await?;
+        wait_until_it_grows(&file).await?;
         child.signal(Signal::INT)?;
         assert!(child.wait(LIMIT).await?.success());
         let probed = probe(&file).await?;
@@ -119,12 +125,7 @@ async fn the_launch_scripts_run() -> Result {
     );
     let mut child = run(&line, &stage, folder.path())?;
     let file = folder.path().join("recording.mp4");
-    haven_rig::within("the file to grow", LIMIT, async {
-        while std::fs::metadata(&file).map_or(0, |data| data.len()) < 200_000 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await?;
+    wait_until_it_grows(&file).await?;
     child.signal(Signal::INT)?;
     assert!(child.wait(LIMIT).await?.success());
     decode_to_end(&file).await?;
