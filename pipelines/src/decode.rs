@@ -16,9 +16,10 @@ const LINGER: gst::ClockTime = gst::ClockTime::from_seconds(2);
 const RETRY: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 /// Encoded media that waits for the decoder: more than a whole remembered group of pictures.
 const MAX_WAITING_BYTES: u64 = 24 << 20;
-/// How long the mixer waits for sound that is late before it puts silence in its place. LiveKit's
-/// audio path holds a packet back for at most 80 ms to put it in order.
-const MIXER_LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(120);
+/// How long the mixer waits for sound that is late before it puts silence in its place, for good:
+/// five times what the room holds a packet back to put it in order, so that a machine which is held
+/// up for a moment loses none. Sound that is there leaves at once, whatever this says.
+const MIXER_LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(400);
 /// Sound is handed on in pieces of this length.
 const MIXER_BLOCK: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 

@@ -4,6 +4,7 @@
 //! input and output. With `--probe` it tells what this machine can do, with `--measure FILE` how
 //! long a recording is.
 
+mod catch_up;
 mod control;
 mod decode;
 mod demo;

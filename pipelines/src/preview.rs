@@ -1,8 +1,9 @@
 use crate::{
+    catch_up::CatchUp,
     decode::{Decoder, Lease, watch_errors},
     feed::{Feed, Overflow, live_appsrc},
     inbox::{Event, Inbox},
-    tap::{Attachment, Consumer, Taken, Unit},
+    tap::Attachment,
     timebase::Timebase,
 };
 use gst::prelude::*;
@@ -11,14 +12,14 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Pictures and sound leave this long after they were captured here, so that both leave together:
-/// more than the mixer's wait for late sound and the time it takes to encode a picture.
+/// more than it takes to put packets in order, decode, and encode a picture. What is later leaves
+/// at once.
 const LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(200);
-/// A picture that is late is shown at once, but no more often than this.
-const LATE_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(66);
-/// Decoded pictures that wait for the JPEG encoder: three of 1080p. Viewers want the newest.
-const MAX_WAITING_VIDEO_BYTES: u64 = 10 << 20;
-/// Sound that waits: a second.
-const MAX_WAITING_AUDIO_BYTES: u64 = 192_000;
+/// Decoded pictures that wait for the JPEG encoder: most of a second of 720p30, for a machine that
+/// is held up. An encoder that is merely slow doesn't fill it, see [`CatchUp`].
+const MAX_WAITING_VIDEO_BYTES: u64 = 32 << 20;
+/// Sound that waits: two seconds.
+const MAX_WAITING_AUDIO_BYTES: u64 = 2 * 192_000;
 /// What existing clients hard-code.
 const VIEWER_SAMPLE_RATE: i32 = 44_100;
 /// JPEG quality of the API's contract.
@@ -38,7 +39,7 @@ pub(crate) enum PreviewError {
 pub(crate) struct Preview {
     pipeline: gst::Pipeline,
     sink: gst::Element,
-    video: Arc<LiveVideo>,
+    video: Arc<Feed>,
     audio: Arc<Feed>,
     run: u64,
     watching: Option<Watching>,
@@ -69,10 +70,14 @@ impl Preview {
             .property("stream-name", &config.key)
             .property("sync", true)
             .property("async", false)
+            // What is too late was passed over before it was encoded.
+            .property("max-lateness", -1_i64)
+            .property("qos", false)
             .build()?;
         pipeline.add(&sink)?;
         let video = live_appsrc("pictures");
         add_chain(&pipeline, &video, &video_elements()?, &sink, "sink")?;
+        pass_over_late_pictures(&video, timebase);
         let audio = live_appsrc("sound");
         add_chain(&pipeline, &audio, &audio_elements()?, &sink, "audio")?;
         timebase.adopt(&pipeline);
@@ -86,11 +91,11 @@ impl Preview {
         Ok(Self {
             pipeline,
             sink,
-            video: Arc::new(LiveVideo {
-                feed: Feed::new(video, MAX_WAITING_VIDEO_BYTES, Overflow::DropBuffer),
-                timebase: timebase.clone(),
-                shown: Mutex::default(),
-            }),
+            video: Arc::new(Feed::new(
+                video,
+                MAX_WAITING_VIDEO_BYTES,
+                Overflow::DropBuffer,
+            )),
             audio: Arc::new(Feed::new(
                 audio,
                 MAX_WAITING_AUDIO_BYTES,
@@ -141,35 +146,25 @@ impl Drop for Preview {
     }
 }
 
-/// Pictures for viewers: of those that are late (a decoder that catches up, a picture from before
-/// the viewer came) a few are shown at once, the others never.
-#[derive(Debug)]
-struct LiveVideo {
-    feed: Feed,
-    timebase: Timebase,
-    shown: Mutex<Option<gst::ClockTime>>,
-}
-
-impl Consumer for LiveVideo {
-    fn take(&self, unit: &Unit) -> Taken {
-        let due = self.timebase.now().saturating_sub(LATENCY);
-        let mut shown = self.shown.lock();
-        let pts = if unit.pts >= due {
-            if shown.is_some_and(|shown| unit.pts <= shown) {
-                return Taken::Done;
+/// On the encoder's side of the queue: what waits in it grows late there.
+fn pass_over_late_pictures(pictures: &gst_app::AppSrc, timebase: &Timebase) {
+    let Some(pad) = pictures.static_pad("src") else {
+        return;
+    };
+    let (timebase, queue) = (timebase.clone(), pictures.downgrade());
+    let catch_up = Mutex::new(CatchUp::new(LATENCY));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, probe| {
+        let pts = probe.buffer().and_then(|buffer| buffer.pts());
+        let newer_waits = queue
+            .upgrade()
+            .is_some_and(|queue| queue.current_level_buffers() > 0);
+        match pts {
+            Some(pts) if !catch_up.lock().judge(pts, timebase.now(), newer_waits) => {
+                gst::PadProbeReturn::Drop
             }
-            unit.pts
-        } else {
-            if shown.is_some_and(|shown| due < shown + LATE_INTERVAL) {
-                return Taken::Done;
-            }
-            due
-        };
-        *shown = Some(pts);
-        let mut buffer = unit.buffer.clone();
-        buffer.make_mut().set_pts(pts);
-        self.feed.push(buffer, &unit.caps, true)
-    }
+            _ => gst::PadProbeReturn::Ok,
+        }
+    });
 }
 
 fn video_elements() -> Result<[gst::Element; 2], gst::glib::BoolError> {

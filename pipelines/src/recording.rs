@@ -33,7 +33,7 @@ const PROGRESS_INTERVAL: gst::ClockTime = gst::ClockTime::SECOND;
 /// How long to wait for a first picture before a recording begins with a black one.
 const PICTURE_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(3);
 /// How long to wait, at the end, for pictures and sound that are still being decoded.
-const TAIL_TIMEOUT: gst::ClockTime = gst::ClockTime::from_mseconds(700);
+const TAIL_TIMEOUT: gst::ClockTime = gst::ClockTime::from_mseconds(1_000);
 /// How long finalising a file may take.
 const EOS_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(15);
 /// Decoded pictures that wait for a slow encoder, in bytes: two seconds of 720p30.

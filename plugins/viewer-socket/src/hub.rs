@@ -16,11 +16,12 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Pictures kept while somebody watches. A viewer whose connection takes everything, and whose
-/// task merely woke up late, still gets each of them; one that can't keep up skips to the newest.
-const VIDEO_FRAMES: usize = 8;
-/// A second of sound in chunks of 20 ms; who lags further behind skips to the newest.
-const AUDIO_CHUNKS: usize = 50;
+/// Pictures kept while somebody watches: a second of 30 a second. A viewer whose connection takes
+/// everything, and whose task merely woke up late, still gets each of them; one that can't keep up
+/// skips to the newest.
+const VIDEO_FRAMES: usize = 30;
+/// Two seconds of sound in chunks of 20 ms; who lags further behind skips to the newest.
+const AUDIO_CHUNKS: usize = 100;
 
 /// What a [`Hub`] is made with.
 #[derive(Clone, Debug)]

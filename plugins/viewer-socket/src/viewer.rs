@@ -16,9 +16,11 @@ use tokio::{
 
 /// How long a viewer may take to answer a close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// A viewer is slow when its connection takes longer than this for one picture. Less can be a
-/// busy machine on either side, and then it gets what it missed from the hub's last few.
+/// A viewer is slow when its connection takes longer than [`SLOW`] for each of the last [`SLOW_RUN`]
+/// pictures. Less can be a busy machine on either side, and then it gets what it missed from the
+/// hub's last few.
 const SLOW: Duration = Duration::from_millis(100);
+const SLOW_RUN: u32 = 2;
 /// Unanswered pings after which a viewer is gone.
 const MAX_UNANSWERED: u32 = 2;
 /// Chunks of sound in a row before a picture has its turn.
@@ -146,8 +148,9 @@ struct Viewer<'a> {
     audio_in_a_row: u32,
     /// The message on its way is a picture.
     sending_video: bool,
-    /// The last picture waited for the socket: the next is the newest.
-    slow: bool,
+    /// Pictures in a row that waited long for the socket. From [`SLOW_RUN`] on the next picture is
+    /// the newest.
+    slow_run: u32,
     /// No picture before this, where there is a limit to their rate.
     video_due: Option<Instant>,
     unanswered: u32,
@@ -180,7 +183,7 @@ impl<'a> Viewer<'a> {
             status_number: 0,
             audio_in_a_row: 0,
             sending_video: false,
-            slow: false,
+            slow_run: 0,
             video_due: options.max_fps.map(|_| now),
             unanswered: 0,
             next_ping: now + options.ping_interval,
@@ -243,7 +246,10 @@ impl<'a> Viewer<'a> {
         match event {
             Event::Sent => {
                 if std::mem::take(&mut self.sending_video) {
-                    self.slow = connection.blocked_for() > SLOW;
+                    self.slow_run = match connection.blocked_for() > SLOW {
+                        true => self.slow_run.saturating_add(1),
+                        false => 0,
+                    };
                     self.frames_sent += 1;
                     let counters = self.hub.counters();
                     counters.frames_sent.fetch_add(1, Ordering::Relaxed);
@@ -323,7 +329,7 @@ impl<'a> Viewer<'a> {
         if self.video_due.is_some_and(|due| due > now) {
             return None;
         }
-        let skip = self.slow || self.video_due.is_some();
+        let skip = self.slow_run >= SLOW_RUN || self.video_due.is_some();
         let taken = self
             .video
             .borrow_and_update()
