@@ -1,4 +1,5 @@
 use crate::{
+    drift,
     feed::{Feed, Overflow, live_appsrc},
     inbox::{Event, Inbox, Media},
     tap::{Attachment, Memory, Tap, tap_sink},
@@ -311,11 +312,15 @@ fn video_elements(codec: &str) -> Result<Vec<gst::Element>, DecodeError> {
 /// puts silence.
 fn audio_elements(now: gst::ClockTime) -> Result<Vec<gst::Element>, DecodeError> {
     let make = gst::ElementFactory::make;
+    let format = make("capsfilter").property("caps", audio_caps()).build()?;
+    if let Some(pad) = format.static_pad("src") {
+        drift::follow(&pad);
+    }
     Ok(vec![
         make("opusdec").property("plc", true).build()?,
         make("audioconvert").build()?,
         make("audioresample").build()?,
-        make("capsfilter").property("caps", audio_caps()).build()?,
+        format,
         make("audiomixer")
             .property("force-live", true)
             .property("latency", MIXER_LATENCY.nseconds())

@@ -8,6 +8,7 @@ mod catch_up;
 mod control;
 mod decode;
 mod demo;
+mod drift;
 mod feed;
 mod filler;
 mod formats;
