@@ -1,11 +1,11 @@
 use crate::{
-    drift,
     feed::{Feed, Overflow, live_appsrc},
     inbox::{Event, Inbox, Media},
     tap::{Attachment, Memory, Tap, tap_sink},
     timebase::Timebase,
 };
 use gst::prelude::*;
+use gstlivekitsrc::mixer::{self, Mixer, MixerError};
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -21,24 +21,6 @@ const MAX_WAITING_BYTES: u64 = 24 << 20;
 /// five times what the room holds a packet back to put it in order, so that a machine which is held
 /// up for a moment loses none. Sound that is there leaves at once, whatever this says.
 const MIXER_LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(400);
-/// Sound is handed on in pieces of this length.
-const MIXER_BLOCK: gst::ClockTime = gst::ClockTime::from_mseconds(20);
-
-/// Sampling rate of decoded sound, in hertz.
-pub(crate) const SAMPLE_RATE: u32 = 48_000;
-/// Bytes of one sample of decoded sound, both channels.
-pub(crate) const FRAME_BYTES: usize = 4;
-
-/// Decoded sound: one format, whatever is published.
-pub(crate) fn audio_caps() -> gst::Caps {
-    gst::Caps::builder("audio/x-raw")
-        .field("format", "S16LE")
-        .field("layout", "interleaved")
-        .field("rate", SAMPLE_RATE as i32)
-        .field("channels", 2)
-        .build()
-}
-
 /// Why a decoding pipeline can't be built.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
@@ -46,6 +28,8 @@ pub(crate) enum DecodeError {
     NoDecoder(String),
     #[error("an element is missing or refuses its settings: {0}")]
     Build(#[from] gst::glib::BoolError),
+    #[error(transparent)]
+    Mixer(#[from] MixerError),
     #[error("the decoder does not start: {0}")]
     Start(#[from] gst::StateChangeError),
 }
@@ -70,6 +54,8 @@ struct Running {
     pipeline: gst::Pipeline,
     codec: String,
     attachment: Option<Attachment>,
+    /// What mixes the voices, where this is sound.
+    _voices: Option<Mixer>,
 }
 
 /// Keeps a decoder running for as long as it lives.
@@ -194,22 +180,23 @@ impl Decoder {
 
     fn build(&self, codec: &str) -> Result<Running, DecodeError> {
         let pipeline = gst::Pipeline::new();
-        let appsrc = live_appsrc("encoded");
-        let (elements, sink) = match self.media {
-            Media::Video => (
-                video_elements(codec)?,
-                tap_sink("decoded", &gst::Caps::new_empty_simple("video/x-raw")),
-            ),
+        let mut voices = None;
+        let (appsrc, mut chain, caps) = match self.media {
+            Media::Video => {
+                let appsrc = live_appsrc("encoded");
+                let mut chain = vec![appsrc.clone().upcast::<gst::Element>()];
+                chain.extend(video_elements(codec)?);
+                (appsrc, chain, gst::Caps::new_empty_simple("video/x-raw"))
+            }
             Media::Audio => {
-                appsrc.set_caps(Some(&opus_caps()));
-                (
-                    audio_elements(self.timebase.now())?,
-                    tap_sink("decoded", &audio_caps()),
-                )
+                let mut mixer = Mixer::new(MIXER_LATENCY)?;
+                let appsrc = mixer.voice("streamer")?;
+                let chain = vec![mixer.bin().clone().upcast()];
+                voices = Some(mixer);
+                (appsrc, chain, mixer::caps())
             }
         };
-        let mut chain = vec![appsrc.clone().upcast::<gst::Element>()];
-        chain.extend(elements);
+        let sink = tap_sink("decoded", &caps);
         chain.push(sink.clone().upcast());
         pipeline.add_many(&chain)?;
         gst::Element::link_many(&chain)?;
@@ -234,6 +221,7 @@ impl Decoder {
             pipeline,
             codec: codec.into(),
             attachment: Some(self.encoded.attach(Arc::new(feed))),
+            _voices: voices,
         })
     }
 
@@ -282,12 +270,6 @@ pub(crate) fn describe(error: &gst::message::Error) -> String {
     }
 }
 
-fn opus_caps() -> gst::Caps {
-    gst::Caps::builder("audio/x-opus")
-        .field("channel-mapping-family", 0)
-        .build()
-}
-
 fn video_elements(codec: &str) -> Result<Vec<gst::Element>, DecodeError> {
     let (parser, decoders): (Option<&str>, &[&str]) = match codec {
         "video/x-h264" => (Some("h264parse"), &["avdec_h264", "openh264dec"]),
@@ -306,34 +288,6 @@ fn video_elements(codec: &str) -> Result<Vec<gst::Element>, DecodeError> {
     }
     elements.push(gst::ElementFactory::make(decoder).build()?);
     Ok(elements)
-}
-
-/// Opus to a continuous stream of sound: where none arrives, the mixer, which goes by the clock,
-/// puts silence.
-fn audio_elements(now: gst::ClockTime) -> Result<Vec<gst::Element>, DecodeError> {
-    let make = gst::ElementFactory::make;
-    let format = make("capsfilter").property("caps", audio_caps()).build()?;
-    if let Some(pad) = format.static_pad("src") {
-        drift::follow(&pad);
-    }
-    Ok(vec![
-        make("opusdec").property("plc", true).build()?,
-        make("audioconvert").build()?,
-        make("audioresample").build()?,
-        format,
-        make("audiomixer")
-            .property("force-live", true)
-            .property("latency", MIXER_LATENCY.nseconds())
-            .property("output-buffer-duration", MIXER_BLOCK.nseconds())
-            // Sound keeps the times it came with but for jitter below 20 ms, so that it stays
-            // beside its picture.
-            .property("alignment-threshold", 20_000_000_u64)
-            .property("discont-wait", 200_000_000_u64)
-            .property_from_str("start-time-selection", "set")
-            .property("start-time", now.nseconds())
-            .build()?,
-        make("capsfilter").property("caps", audio_caps()).build()?,
-    ])
 }
 
 /// A decoder that lost its reference pictures asks its source; the source is beyond the tap.

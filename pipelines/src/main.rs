@@ -8,7 +8,6 @@ mod catch_up;
 mod control;
 mod decode;
 mod demo;
-mod drift;
 mod feed;
 mod filler;
 mod formats;

@@ -1,11 +1,11 @@
 use crate::{
-    decode::{FRAME_BYTES, SAMPLE_RATE, audio_caps},
     feed::Feed,
     filler::Filler,
     tap::{Consumer, Taken, Unit},
     timebase::Timebase,
 };
 use gst::prelude::*;
+use gstlivekitsrc::mixer::{self, FRAME_BYTES, SAMPLE_RATE};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -227,7 +227,7 @@ impl AudioTrack {
             origin: origin + delay,
             delay,
             timebase,
-            caps: audio_caps(),
+            caps: mixer::caps(),
             state: Mutex::default(),
         }
     }

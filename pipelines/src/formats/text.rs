@@ -1,5 +1,5 @@
 use super::{Candidate, Format, FormatError, fill_in};
-use crate::decode::SAMPLE_RATE;
+use gstlivekitsrc::mixer::SAMPLE_RATE;
 use haven_wire::QualityPreset;
 use serde::Deserialize;
 use std::collections::BTreeMap;

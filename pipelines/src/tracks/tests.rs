@@ -52,7 +52,7 @@ fn sound(pts: gst::ClockTime, value: u8) -> Unit {
     let bytes = SAMPLE_RATE as usize / 50 * FRAME_BYTES;
     Unit {
         buffer: gst::Buffer::from_mut_slice(vec![value; bytes]),
-        caps: audio_caps(),
+        caps: mixer::caps(),
         pts,
         key: true,
     }

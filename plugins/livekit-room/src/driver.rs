@@ -1,7 +1,7 @@
 //! Runs a [`Room`] on tokio.
 
 use crate::access::TokenSource;
-use crate::event::{EndReason, RoomEvent};
+use crate::event::{Choice, Choices, EndReason, RoomEvent};
 use crate::room::{Input, JoinError, Output, Room, RoomConfig};
 use crate::signal::{Signal, Signalling};
 use std::future::poll_fn;
@@ -36,6 +36,7 @@ pub struct Driver {
     config: RoomConfig,
     tokens: Arc<dyn TokenSource>,
     stop: watch::Sender<bool>,
+    choices: watch::Sender<Choices>,
     commands: mpsc::Sender<Command>,
     incoming: mpsc::Receiver<Command>,
 }
@@ -44,6 +45,7 @@ pub struct Driver {
 #[derive(Clone)]
 pub struct Stopper {
     stop: watch::Sender<bool>,
+    choices: watch::Sender<Choices>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -51,6 +53,19 @@ impl Stopper {
     /// Leaves the room; [`Driver::run`] returns [`EndReason::Stopped`].
     pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Says what is wanted of a published track. [`Stopper::forget_choice`] is due when it is gone.
+    pub fn choose(&self, track: Arc<str>, choice: Choice) {
+        self.choices.send_modify(|choices| {
+            choices.insert(track, choice);
+        });
+    }
+
+    /// Forgets what was chosen for a track that is gone.
+    pub fn forget_choice(&self, track: &str) {
+        self.choices
+            .send_if_modified(|choices| choices.remove(track).is_some());
     }
 
     /// Asks the publisher for a key frame. More than two a second are not sent.
@@ -68,6 +83,7 @@ impl Driver {
             config,
             tokens: tokens.into(),
             stop: watch::Sender::new(false),
+            choices: watch::Sender::default(),
             commands,
             incoming,
         }
@@ -77,6 +93,7 @@ impl Driver {
     pub fn stopper(&self) -> Stopper {
         Stopper {
             stop: self.stop.clone(),
+            choices: self.choices.clone(),
             commands: self.commands.clone(),
         }
     }
@@ -88,6 +105,8 @@ impl Driver {
     /// without a goodbye.
     pub async fn run(mut self, mut on_event: impl FnMut(RoomEvent)) -> EndReason {
         let mut stop = self.stop.subscribe();
+        let mut choices = self.choices.subscribe();
+        choices.mark_changed();
         let mut room = Room::new(self.config.clone(), Instant::now());
         let mut signalling = Signalling::new(self.tokens.clone());
         let mut sockets = Sockets::default();
@@ -122,6 +141,11 @@ impl Driver {
                 Some(command) = self.incoming.recv() => match command {
                     Command::RequestKeyframe => room.handle(Instant::now(), Input::RequestKeyframe),
                 },
+                // The sender lives in the driver itself.
+                Ok(()) = choices.changed() => {
+                    let choices = choices.borrow_and_update().clone();
+                    room.handle(Instant::now(), Input::Choices(choices));
+                }
                 () = stopped(&mut stop) => room.handle(Instant::now(), Input::Stop),
                 () = tokio::time::sleep_until(deadline.into()) => {
                     room.handle(Instant::now(), Input::Timeout);

@@ -1,5 +1,6 @@
 //! What a room says to the application.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +15,11 @@ pub enum RoomEvent {
     State(ConnectionState),
     /// The participant whose tracks are taken changed, or is gone.
     Streamer(Option<Participant>),
+    /// Somebody publishes a track, whether it is taken or not; its role is what it would be taken
+    /// for.
+    TrackPublished(Track),
+    /// The track with this SID is no longer published.
+    TrackUnpublished(Arc<str>),
     /// A track is about to deliver frames.
     TrackStarted(Track),
     /// A track delivers no more frames.
@@ -93,17 +99,79 @@ pub enum VideoSource {
     Camera,
     /// Only a screen share.
     ScreenShare,
+    /// A screen share if there is one, else the camera, else any video.
+    ScreenShareFirst,
 }
 
-/// A track that is taken.
+/// Whose sound is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AudioMode {
+    /// The streamer's.
+    #[default]
+    Streamer,
+    /// That of everybody who publishes any, each as a track of its own, to be mixed.
+    Everyone,
+}
+
+/// What a track shows or plays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TrackSource {
+    /// The publisher didn't say.
+    #[default]
+    Unknown,
+    /// A camera.
+    Camera,
+    /// A microphone.
+    Microphone,
+    /// A screen.
+    ScreenShare,
+    /// The sound that belongs to a screen.
+    ScreenShareAudio,
+}
+
+/// What a track is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The streamer's picture or sound, one of each.
+    Main,
+    /// One voice of [`AudioMode::Everyone`].
+    Speaker,
+    /// What the application chose beyond that.
+    Chosen,
+}
+
+/// What the application wants of a published track.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// What it would be without a choice.
+    #[default]
+    Usual,
+    /// To have it.
+    Take,
+    /// Not to have it.
+    Leave,
+}
+
+/// The application's choices by track SID.
+pub type Choices = HashMap<Arc<str>, Choice>;
+
+/// A published track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Track {
     /// `TR_…`, new with each publication.
     pub sid: Arc<str>,
     /// Video or audio.
     pub kind: Kind,
+    /// What it shows or plays.
+    pub source: TrackSource,
+    /// The name it was published with; often empty.
+    pub name: Arc<str>,
+    /// What it is taken for.
+    pub role: Role,
     /// Identity of its publisher.
     pub identity: Arc<str>,
+    /// Name of its publisher, to be shown; may be empty.
+    pub participant_name: Arc<str>,
     /// Width in pixels as announced; 0 where unknown.
     pub width: u32,
     /// Height in pixels as announced; 0 where unknown.

@@ -43,8 +43,8 @@ mod tracks;
 pub use access::{Access, AccessError, AccessFuture, ApiKey, FixedToken, TokenSource, ViewerToken};
 pub use driver::{Driver, Stopper};
 pub use event::{
-    Codec, ConnectionState, EndReason, Frame, JoinedRoom, Kind, Participant, RoomEvent, Track,
-    VideoSource,
+    AudioMode, Choice, Choices, Codec, ConnectionState, EndReason, Frame, JoinedRoom, Kind,
+    Participant, Role, RoomEvent, Track, TrackSource, VideoSource,
 };
 pub use room::{Input, JoinError, Output, ResumeError, Room, RoomConfig};
 pub use timeline::{Sample, SenderReport, Timeline};

@@ -4,7 +4,7 @@ mod connection;
 mod media;
 
 use crate::backoff::Backoff;
-use crate::event::{ConnectionState, EndReason, RoomEvent, VideoSource};
+use crate::event::{AudioMode, Choices, ConnectionState, EndReason, RoomEvent, VideoSource};
 use crate::keyframe::KeyframeGate;
 use crate::peer::Peer;
 use crate::timeline::Timeline;
@@ -26,6 +26,10 @@ pub struct RoomConfig {
     pub participant: Option<String>,
     /// Which of its videos.
     pub video_source: VideoSource,
+    /// Whose sound.
+    pub audio: AudioMode,
+    /// Take nothing before [`Input::Choices`] has a word on it.
+    pub ask: bool,
     /// End when nobody has published for this long; none: wait for ever.
     pub waiting_timeout: Option<Duration>,
     /// End when a lost connection could not be made again for this long; none: try for ever.
@@ -39,6 +43,8 @@ impl Default for RoomConfig {
         Self {
             participant: None,
             video_source: VideoSource::Any,
+            audio: AudioMode::Streamer,
+            ask: false,
             waiting_timeout: Some(Duration::from_secs(600)),
             reconnect_timeout: None,
             ice_addresses: Vec::new(),
@@ -100,6 +106,8 @@ pub enum Input<'a> {
         /// Its content.
         data: &'a [u8],
     },
+    /// What the application wants of published tracks, in place of what it wanted before.
+    Choices(Choices),
     /// The application wants a key frame of the video it receives.
     RequestKeyframe,
     /// The application has had enough.
@@ -174,7 +182,7 @@ pub struct Room {
 impl Room {
     /// A room that isn't joined yet: the first output is [`Output::Join`].
     pub fn new(config: RoomConfig, now: Instant) -> Self {
-        let tracks = Tracks::new(config.participant.clone(), config.video_source);
+        let tracks = Tracks::new(&config);
         Self {
             config,
             phase: Phase::Joining,
@@ -214,6 +222,10 @@ impl Room {
                 destination,
                 data,
             } => self.on_packet(now, source, destination, data),
+            Input::Choices(choices) => {
+                self.tracks.choose(choices);
+                self.select(now);
+            }
             Input::RequestKeyframe => self.on_keyframe_wanted(now),
             Input::Stop => self.on_stop(),
             Input::Timeout => {}
@@ -306,6 +318,8 @@ impl Room {
 
     fn apply(&mut self, now: Instant, change: Change) {
         match change {
+            Change::Published(track) => self.event(RoomEvent::TrackPublished(track)),
+            Change::Unpublished(sid) => self.event(RoomEvent::TrackUnpublished(sid)),
             Change::Streamer(streamer) => self.event(RoomEvent::Streamer(streamer)),
             Change::Started(track) => {
                 self.subscribe(&[track.sid.to_string()], true);

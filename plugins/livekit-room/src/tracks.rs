@@ -1,8 +1,11 @@
 //! Who is in the room, what they publish, and which of it is taken; pure.
 
-use crate::event::{Kind, Participant, Track, VideoSource};
+use crate::event::{
+    AudioMode, Choice, Choices, Kind, Participant, Role, Track, TrackSource, VideoSource,
+};
+use crate::room::RoomConfig;
 use livekit_protocol as proto;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,9 +16,17 @@ const STREAMER_GRACE: Duration = Duration::from_secs(5);
 /// Identities with this word are viewers on pump.fun, whatever they are allowed to do.
 const VIEWER_MARK: &str = "viewer";
 
-/// A change of what is taken.
+/// Voices taken at once. Rooms with more people on the stage than that are rare, and each voice
+/// costs its receiver a decoder.
+const MAX_SPEAKERS: usize = 32;
+
+/// A change of what is published or taken.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
+    /// A track is published from now on.
+    Published(Track),
+    /// A track is no longer published.
+    Unpublished(Arc<str>),
     /// The streamer is another, or gone.
     Streamer(Option<Participant>),
     /// A track is taken from now on.
@@ -38,8 +49,15 @@ struct Entry {
 #[derive(Clone, Debug)]
 struct Publication {
     track: Track,
-    source: proto::TrackSource,
     muted: bool,
+}
+
+impl Publication {
+    fn taken_as(&self, role: Role) -> Self {
+        let mut taken = self.clone();
+        taken.track.role = role;
+        taken
+    }
 }
 
 /// The room's publications and what is taken of them.
@@ -48,6 +66,12 @@ pub(crate) struct Tracks {
     /// Only this participant, if given.
     wanted_identity: Option<String>,
     video_source: VideoSource,
+    audio: AudioMode,
+    /// Take nothing before the application has said what it wants of it.
+    ask: bool,
+    choices: Choices,
+    /// SIDs of the publications that were told.
+    published: BTreeSet<Arc<str>>,
     /// By SID; never has ourselves.
     participants: BTreeMap<String, Entry>,
     own_sid: String,
@@ -59,10 +83,14 @@ pub(crate) struct Tracks {
 }
 
 impl Tracks {
-    pub(crate) fn new(wanted_identity: Option<String>, video_source: VideoSource) -> Self {
+    pub(crate) fn new(config: &RoomConfig) -> Self {
         Self {
-            wanted_identity,
-            video_source,
+            wanted_identity: config.participant.clone(),
+            video_source: config.video_source,
+            audio: config.audio,
+            ask: config.ask,
+            choices: Choices::new(),
+            published: BTreeSet::new(),
             participants: BTreeMap::new(),
             own_sid: String::new(),
             streamer: None,
@@ -99,9 +127,14 @@ impl Tracks {
         }
     }
 
+    /// What the application wants of published tracks.
+    pub(crate) fn choose(&mut self, choices: Choices) {
+        self.choices = choices;
+    }
+
     /// Decides anew what is taken; says what that changes.
     pub(crate) fn select(&mut self, now: Instant) -> Vec<Change> {
-        let mut changes = Vec::new();
+        let mut changes = self.publications_told();
         let streamer = self.choose_streamer(now);
         if streamer != self.streamer {
             self.streamer.clone_from(&streamer);
@@ -109,12 +142,15 @@ impl Tracks {
         }
         let selected = self.choose_tracks();
         for (track, _) in &self.taken {
-            if !selected.iter().any(|new| new.track.sid == track.sid) {
+            let stays =
+                |new: &Publication| new.track.sid == track.sid && new.track.role == track.role;
+            if !selected.iter().any(stays) {
                 changes.push(Change::Ended(track.clone()));
             }
         }
         for new in &selected {
-            match self.taken.iter().find(|(old, _)| old.sid == new.track.sid) {
+            let same = |old: &Track| old.sid == new.track.sid && old.role == new.track.role;
+            match self.taken.iter().find(|(old, _)| same(old)) {
                 None => {
                     changes.push(Change::Started(new.track.clone()));
                     if new.muted {
@@ -211,61 +247,129 @@ impl Tracks {
         }
     }
 
+    /// What came and went since the last look.
+    fn publications_told(&mut self) -> Vec<Change> {
+        let mut now = BTreeSet::new();
+        let mut changes = Vec::new();
+        for publication in self
+            .participants
+            .values()
+            .flat_map(|entry| &entry.publications)
+        {
+            let track = &publication.track;
+            if !self.published.contains(&track.sid) {
+                changes.push(Change::Published(track.clone()));
+            }
+            now.insert(track.sid.clone());
+        }
+        let gone = self.published.difference(&now).cloned();
+        changes.extend(gone.map(Change::Unpublished));
+        self.published = now;
+        changes
+    }
+
+    fn choice(&self, publication: &Publication) -> Option<Choice> {
+        let choice = self.choices.get(&publication.track.sid).copied();
+        choice.or_else(|| (!self.ask).then_some(Choice::Usual))
+    }
+
     fn choose_tracks(&self) -> Vec<Publication> {
-        let Some(entry) = self
+        let streamer = self
             .streamer
             .as_ref()
-            .and_then(|streamer| self.participants.get(&streamer.sid))
-        else {
-            return Vec::new();
-        };
-        let best = |rank: &dyn Fn(&Publication) -> Option<u8>| {
-            entry
-                .publications
-                .iter()
-                .filter_map(|publication| Some((rank(publication)?, publication)))
-                .min_by_key(|(rank, _)| *rank)
-                .map(|(_, publication)| publication.clone())
-        };
-        let video = best(&|publication| self.rank_video(publication));
-        let audio = best(&rank_audio);
-        video.into_iter().chain(audio).collect()
+            .and_then(|streamer| self.participants.get(&streamer.sid));
+        let mut chosen: Vec<Publication> = Vec::new();
+        if let Some(entry) = streamer {
+            chosen.extend(self.best(entry, &|publication| self.rank_video(publication)));
+            if self.audio == AudioMode::Streamer {
+                chosen.extend(self.best(entry, &rank_audio));
+            }
+        }
+        if self.audio == AudioMode::Everyone {
+            chosen.extend(self.speakers());
+        }
+        let asked_for: Vec<_> = self
+            .participants
+            .values()
+            .flat_map(|entry| &entry.publications)
+            .filter(|publication| self.choice(publication) == Some(Choice::Take))
+            .filter(|publication| {
+                let sid = &publication.track.sid;
+                chosen.iter().all(|known| known.track.sid != *sid)
+            })
+            .map(|publication| publication.taken_as(Role::Chosen))
+            .collect();
+        chosen.extend(asked_for);
+        chosen
+    }
+
+    /// The participant's best publication by this rank, lower being better, of those that the
+    /// application leaves to us or wants anyway.
+    fn best(
+        &self,
+        entry: &Entry,
+        rank: &dyn Fn(&Publication) -> Option<u8>,
+    ) -> Option<Publication> {
+        entry
+            .publications
+            .iter()
+            .filter(|publication| {
+                self.choice(publication)
+                    .is_some_and(|choice| choice != Choice::Leave)
+            })
+            .filter_map(|publication| Some((rank(publication)?, publication)))
+            .min_by_key(|(rank, _)| *rank)
+            .map(|(_, publication)| publication.taken_as(Role::Main))
+    }
+
+    /// Everybody's sound, who came first going first.
+    fn speakers(&self) -> Vec<Publication> {
+        let mut entries: Vec<_> = self.participants.values().collect();
+        entries.sort_by_key(|entry| entry.joined_at_ms);
+        entries
+            .into_iter()
+            .flat_map(|entry| &entry.publications)
+            .filter(|publication| publication.track.kind == Kind::Audio)
+            .filter(|publication| self.choice(publication) == Some(Choice::Usual))
+            .take(MAX_SPEAKERS)
+            .map(|publication| publication.taken_as(Role::Speaker))
+            .collect()
     }
 
     /// Lower is better.
     fn rank_video(&self, publication: &Publication) -> Option<u8> {
-        use proto::TrackSource::{Camera, ScreenShare};
+        use TrackSource::{Camera, ScreenShare};
         if publication.track.kind != Kind::Video {
             return None;
         }
-        match (self.video_source, publication.source) {
+        match (self.video_source, publication.track.source) {
             (VideoSource::Any | VideoSource::Camera, Camera)
-            | (VideoSource::ScreenShare, ScreenShare) => Some(0),
-            (VideoSource::Any, ScreenShare) => Some(1),
-            (VideoSource::Any, _) => Some(2),
+            | (VideoSource::ScreenShare | VideoSource::ScreenShareFirst, ScreenShare) => Some(0),
+            (VideoSource::Any, ScreenShare) | (VideoSource::ScreenShareFirst, Camera) => Some(1),
+            (VideoSource::Any | VideoSource::ScreenShareFirst, _) => Some(2),
             _ => None,
         }
     }
 }
 
 fn rank_audio(publication: &Publication) -> Option<u8> {
-    use proto::TrackSource::{Microphone, ScreenShareAudio};
     if publication.track.kind != Kind::Audio {
         return None;
     }
-    Some(match publication.source {
-        Microphone => 0,
-        ScreenShareAudio => 2,
+    Some(match publication.track.source {
+        TrackSource::Microphone => 0,
+        TrackSource::ScreenShareAudio => 2,
         _ => 1,
     })
 }
 
 fn entry(info: &proto::ParticipantInfo) -> Entry {
     let identity: Arc<str> = info.identity.as_str().into();
+    let name: Arc<str> = info.name.as_str().into();
     let publications = info
         .tracks
         .iter()
-        .filter_map(|track| publication(track, &identity))
+        .filter_map(|track| publication(track, &identity, &name))
         .collect();
     Entry {
         participant: Participant {
@@ -293,7 +397,11 @@ impl Entry {
     }
 }
 
-fn publication(info: &proto::TrackInfo, identity: &Arc<str>) -> Option<Publication> {
+fn publication(
+    info: &proto::TrackInfo,
+    identity: &Arc<str>,
+    participant_name: &Arc<str>,
+) -> Option<Publication> {
     let kind = match info.r#type() {
         proto::TrackType::Video => Kind::Video,
         proto::TrackType::Audio => Kind::Audio,
@@ -303,153 +411,27 @@ fn publication(info: &proto::TrackInfo, identity: &Arc<str>) -> Option<Publicati
         track: Track {
             sid: info.sid.as_str().into(),
             kind,
+            source: source(info.source()),
+            name: info.name.as_str().into(),
+            role: Role::Main,
             identity: identity.clone(),
+            participant_name: participant_name.clone(),
             width: info.width,
             height: info.height,
         },
-        source: info.source(),
         muted: info.muted,
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proto::TrackSource;
-
-    fn track(sid: &str, source: TrackSource) -> proto::TrackInfo {
-        let video = matches!(source, TrackSource::Camera | TrackSource::ScreenShare);
-        proto::TrackInfo {
-            sid: sid.into(),
-            r#type: if video {
-                proto::TrackType::Video
-            } else {
-                proto::TrackType::Audio
-            } as i32,
-            source: source as i32,
-            ..Default::default()
-        }
-    }
-
-    fn person(sid: &str, identity: &str, tracks: &[proto::TrackInfo]) -> proto::ParticipantInfo {
-        proto::ParticipantInfo {
-            sid: sid.into(),
-            identity: identity.into(),
-            state: proto::participant_info::State::Active as i32,
-            tracks: tracks.to_vec(),
-            ..Default::default()
-        }
-    }
-
-    fn room() -> Tracks {
-        Tracks::new(None, VideoSource::Any)
-    }
-
-    fn sids(tracks: &Tracks) -> Vec<String> {
-        tracks.taken_sids()
-    }
-
-    #[test]
-    fn viewers_are_never_the_streamer() {
-        let mut tracks = room();
-        let camera = [track("v", TrackSource::Camera)];
-        tracks.reset("me", &[person("a", "viewer-1", &camera)]);
-        assert_eq!(tracks.select(Instant::now()), []);
-        tracks.update(&[person("b", "creator", &camera)]);
-        tracks.select(Instant::now());
-        assert_eq!(tracks.streamer.as_ref().unwrap().sid, "b");
-    }
-
-    #[test]
-    fn the_camera_is_preferred_and_the_screen_share_follows() {
-        let mut tracks = room();
-        let both = [
-            track("s", TrackSource::ScreenShare),
-            track("c", TrackSource::Camera),
-            track("m", TrackSource::Microphone),
-        ];
-        tracks.reset("me", &[person("a", "creator", &both)]);
-        tracks.select(Instant::now());
-        assert_eq!(sids(&tracks), ["c", "m"]);
-        tracks.update(&[person("a", "creator", &both[..1])]);
-        tracks.select(Instant::now());
-        assert_eq!(sids(&tracks), ["s"]);
-    }
-
-    #[test]
-    fn a_guest_does_not_take_over_while_the_streamer_republishes() {
-        let mut tracks = room();
-        let start = Instant::now();
-        let camera = [track("c", TrackSource::Camera)];
-        let guest = [track("g", TrackSource::Camera)];
-        tracks.reset(
-            "me",
-            &[
-                person("a", "creator", &camera),
-                person("b", "guest", &guest),
-            ],
-        );
-        tracks.select(start);
-        tracks.update(&[person("a", "creator", &[])]);
-        tracks.select(start);
-        assert_eq!(sids(&tracks), Vec::<String>::new());
-        let again = [track("c2", TrackSource::Camera)];
-        tracks.update(&[person("a", "creator", &again)]);
-        tracks.select(start + Duration::from_secs(2));
-        assert_eq!(sids(&tracks), ["c2"]);
-        tracks.update(&[person("a", "creator", &[])]);
-        tracks.select(start + Duration::from_secs(3));
-        assert_eq!(tracks.deadline(), Some(start + Duration::from_secs(8)));
-        tracks.select(start + Duration::from_secs(8));
-        assert_eq!(sids(&tracks), ["g"]);
-    }
-
-    #[test]
-    fn a_streamer_that_returns_with_another_sid_is_still_the_streamer() {
-        let mut tracks = room();
-        let start = Instant::now();
-        let guest = [track("g", TrackSource::Camera)];
-        tracks.reset(
-            "me",
-            &[person("a", "creator", &[track("c", TrackSource::Camera)])],
-        );
-        tracks.select(start);
-        let mut gone = person("a", "creator", &[]);
-        gone.state = proto::participant_info::State::Disconnected as i32;
-        tracks.update(&[gone, person("b", "guest", &guest)]);
-        tracks.select(start);
-        tracks.update(&[person("a2", "creator", &[track("c2", TrackSource::Camera)])]);
-        tracks.select(start + Duration::from_secs(1));
-        assert_eq!(sids(&tracks), ["c2"]);
-    }
-
-    #[test]
-    fn mute_is_told_and_expected_media_follows_it() {
-        let mut tracks = room();
-        let mut camera = track("c", TrackSource::Camera);
-        tracks.reset("me", &[person("a", "creator", &[camera.clone()])]);
-        tracks.select(Instant::now());
-        assert!(tracks.expects_media());
-        camera.muted = true;
-        tracks.update(&[person("a", "creator", &[camera])]);
-        let changes = tracks.select(Instant::now());
-        assert!(matches!(&changes[..], [Change::Muted(_, true)]));
-        assert!(!tracks.expects_media() && tracks.any_taken());
-    }
-
-    #[test]
-    fn a_named_participant_is_taken_though_it_is_called_viewer() {
-        let mut tracks = Tracks::new(Some("viewer-9".into()), VideoSource::Any);
-        let camera = [track("c", TrackSource::Camera)];
-        let mine = [track("d", TrackSource::Camera)];
-        tracks.reset(
-            "me",
-            &[
-                person("a", "creator", &camera),
-                person("b", "viewer-9", &mine),
-            ],
-        );
-        tracks.select(Instant::now());
-        assert_eq!(sids(&tracks), ["d"]);
+fn source(source: proto::TrackSource) -> TrackSource {
+    match source {
+        proto::TrackSource::Camera => TrackSource::Camera,
+        proto::TrackSource::Microphone => TrackSource::Microphone,
+        proto::TrackSource::ScreenShare => TrackSource::ScreenShare,
+        proto::TrackSource::ScreenShareAudio => TrackSource::ScreenShareAudio,
+        proto::TrackSource::Unknown => TrackSource::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests;

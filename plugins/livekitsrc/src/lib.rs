@@ -6,8 +6,11 @@
 mod access;
 mod counters;
 mod decoder;
+mod drift;
 pub mod livekitsrc;
 mod media;
+pub mod mixer;
+mod pads;
 mod runtime;
 mod session;
 mod settings;

@@ -4,21 +4,25 @@
 //! Two sides, because making elements may take hundreds of milliseconds when a plugin is loaded,
 //! and handlers of `pad-added` belong to somebody else: the sockets must not wait for that.
 
+use crate::access;
 use crate::livekitsrc::LiveKitSrc;
+use crate::pads::Pads;
 use crate::runtime;
 use crate::settings::{Settings, SettingsError};
-use crate::{access, stream};
+use crate::stream::StreamError;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use livekit_room::{Driver, EndReason, Frame, Kind, RoomEvent, Stopper};
-use std::collections::HashSet;
+use livekit_room::{
+    AudioMode, ConnectionState, Driver, EndReason, Frame, Kind, RoomEvent, Stopper,
+};
 use std::io;
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use stream::{Stream, StreamError};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// Events that may wait for the media thread: six seconds of video and audio.
 const MAX_EVENTS: usize = 512;
@@ -28,8 +32,8 @@ const RESERVED_EVENTS: usize = 64;
 /// How long leaving the room may take: the goodbye's time-out and some.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A kind that is published at all is published this soon after the other one.
-const MORE_PADS_WITHIN: Duration = Duration::from_secs(1);
+/// How often pads without media are looked after.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Why a session can't begin.
 #[derive(Debug, thiserror::Error)]
@@ -57,26 +61,32 @@ impl Session {
     /// Begins to join.
     pub(crate) fn start(element: &LiveKitSrc, settings: &Settings) -> Result<Self, StartError> {
         let tokens = access::token_source(settings, element)?;
-        let driver = Driver::new(settings.room_config()?, tokens);
+        let mut config = settings.room_config()?;
+        config.ask = element.imp().has_chooser();
+        let driver = Driver::new(config.clone(), tokens);
         let stopper = driver.stopper();
         let (events, incoming) = mpsc::channel(MAX_EVENTS);
         let (leaving, left) = std_mpsc::channel();
         let mut media = Media {
             element: element.downgrade(),
             stopper: stopper.clone(),
-            latency: gst::ClockTime::from_mseconds(settings.latency_ms.into()),
-            video: None,
-            audio: None,
-            announced: HashSet::new(),
-            broken: HashSet::new(),
-            first_pad: None,
-            no_more_pads: false,
+            pads: Pads::new(
+                element.clone().upcast(),
+                stopper.clone(),
+                gst::ClockTime::from_mseconds(settings.latency_ms.into()),
+                config.audio == AudioMode::Everyone,
+            ),
+            asks: config.ask,
+            live: false,
             ever_joined: false,
         };
         let runtime = runtime::handle()?;
         let thread = std::thread::Builder::new()
             .name("livekitsrc:media".into())
-            .spawn(move || media.run(incoming))?;
+            .spawn({
+                let runtime = runtime.clone();
+                move || media.run(&runtime, incoming)
+            })?;
         let mut funnel = Funnel::new(events.clone(), stopper.clone());
         let task = runtime.spawn(async move {
             let reason = driver.run(|event| funnel.pass(event)).await;
@@ -166,116 +176,79 @@ impl Funnel {
 struct Media {
     element: glib::WeakRef<LiveKitSrc>,
     stopper: Stopper,
-    latency: gst::ClockTime,
-    video: Option<Stream>,
-    audio: Option<Stream>,
-    /// Kinds that are published now.
-    announced: HashSet<Kind>,
-    /// Kinds that can't be given out; an error has said why.
-    broken: HashSet<Kind>,
-    first_pad: Option<Instant>,
-    no_more_pads: bool,
+    pads: Pads,
+    /// The application is asked about each track.
+    asks: bool,
+    live: bool,
     ever_joined: bool,
 }
 
 impl Media {
-    fn run(&mut self, mut incoming: mpsc::Receiver<Message>) {
-        while let Some(message) = incoming.blocking_recv() {
+    /// Takes events until the last one; looks around every [`TICK`].
+    fn run(&mut self, runtime: &Handle, mut incoming: mpsc::Receiver<Message>) {
+        let mut ticked = Instant::now();
+        loop {
+            let message = runtime.block_on(async { timeout(TICK, incoming.recv()).await });
             let Some(element) = self.element.upgrade() else {
                 return;
             };
             match message {
-                Message::Room(event) => self.on_event(&element, event),
-                Message::Ended(reason) => return self.on_ended(&element, reason),
+                Ok(Some(Message::Room(event))) => self.on_event(&element, event),
+                Ok(Some(Message::Ended(reason))) => return self.on_ended(&element, reason),
+                Ok(None) => return,
+                Err(_nothing_came) => {}
+            }
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                self.pads
+                    .tick(element.imp().running_time_at(ticked), self.live);
+            }
+            if self.pads.settles() {
+                element.no_more_pads();
             }
         }
     }
 
     fn on_event(&mut self, element: &LiveKitSrc, event: RoomEvent) {
-        match event {
-            RoomEvent::Frame(frame) => self.on_frame(element, &frame),
-            RoomEvent::TrackStarted(ref track) => {
-                self.announced.insert(track.kind);
-                element.imp().on_room_event(&event);
+        match &event {
+            RoomEvent::Frame(frame) => return self.on_frame(element, frame),
+            RoomEvent::TrackPublished(track) if self.asks => {
+                let choice = element.imp().ask(track);
+                self.stopper.choose(track.sid.clone(), choice);
             }
-            RoomEvent::TrackEnded(ref track) => {
-                self.announced.remove(&track.kind);
-                element.imp().on_room_event(&event);
-            }
-            RoomEvent::Joined(_) => {
+            RoomEvent::TrackUnpublished(sid) => self.stopper.forget_choice(sid),
+            RoomEvent::TrackStarted(track) => self.pads.track_started(track),
+            RoomEvent::TrackMuted { track, muted } => self.pads.track_muted(track, *muted),
+            RoomEvent::TrackEnded(track) => self.pads.track_ended(track),
+            RoomEvent::State(state) => self.live = *state == ConnectionState::Live,
+            RoomEvent::Joined(room) => {
                 self.ever_joined = true;
-                element.imp().on_room_event(&event);
+                self.pads.set_room(&room.name);
             }
-            _ => element.imp().on_room_event(&event),
+            _ => {}
         }
-        self.announce_no_more_pads(element);
+        element.imp().on_room_event(&event);
     }
 
     fn on_frame(&mut self, element: &LiveKitSrc, frame: &Frame) {
         let counters = element.imp().counters();
         counters.received(frame);
         let Some(running_time) = element.imp().running_time_at(frame.time) else {
-            for stream in [&mut self.video, &mut self.audio].into_iter().flatten() {
-                stream.leave_out();
-            }
+            self.pads.leave_out();
             return;
         };
-        let kind = frame.codec.kind();
-        if self.broken.contains(&kind) {
-            return counters.dropped();
-        }
-        let pushed = self
-            .stream(element, kind)
-            .and_then(|stream| stream.push(frame, running_time));
-        match pushed {
+        match self.pads.push(frame, running_time) {
             Ok(true) => {}
             Ok(false) => counters.dropped(),
-            Err(error) => {
-                self.broken.insert(kind);
-                post_stream_error(element, &error);
-            }
-        }
-    }
-
-    fn stream(&mut self, element: &LiveKitSrc, kind: Kind) -> Result<&mut Stream, StreamError> {
-        let slot = match kind {
-            Kind::Video => &mut self.video,
-            Kind::Audio => &mut self.audio,
-        };
-        match slot {
-            Some(stream) => Ok(stream),
-            None => {
-                self.first_pad.get_or_insert_with(Instant::now);
-                let stream = Stream::new(element.upcast_ref(), kind, self.latency, &self.stopper)?;
-                Ok(slot.insert(stream))
-            }
-        }
-    }
-
-    fn announce_no_more_pads(&mut self, element: &LiveKitSrc) {
-        let has_pad = |kind: &Kind| match kind {
-            Kind::Video => self.video.is_some(),
-            Kind::Audio => self.audio.is_some(),
-        };
-        let settled = self.video.is_some() && self.audio.is_some()
-            || self
-                .first_pad
-                .is_some_and(|first| first.elapsed() > MORE_PADS_WITHIN)
-                && self.announced.iter().all(has_pad);
-        if settled && !self.no_more_pads {
-            self.no_more_pads = true;
-            element.no_more_pads();
+            Err(error) => post_stream_error(element, &error),
         }
     }
 
     fn on_ended(&self, element: &LiveKitSrc, reason: EndReason) {
-        let streams = || [&self.video, &self.audio].into_iter().flatten();
-        let has_pads = streams().next().is_some();
         // The reason first: who hears of the end of the stream knows it then.
+        let has_pads = !self.pads.is_empty();
         element.imp().on_ended(&reason, has_pads, self.ever_joined);
-        for stream in streams() {
-            stream.end();
-        }
+        self.pads.end();
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the element was asked for.
 
 use gst::glib;
-use livekit_room::{RoomConfig, VideoSource};
+use livekit_room::{AudioMode, Choice, RoomConfig, VideoSource};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ pub(crate) const DEFAULT_LATENCY_MS: u32 = 200;
 pub(crate) const DEFAULT_WAITING_TIMEOUT_MS: u32 = 600_000;
 pub(crate) const DEFAULT_RECONNECT_TIMEOUT_MS: u32 = 0;
 pub(crate) const DEFAULT_VIDEO_SOURCE: VideoChoice = VideoChoice::Any;
+pub(crate) const DEFAULT_AUDIO_MODE: AudioChoice = AudioChoice::Streamer;
 
 /// Addresses to receive media on where the property is empty, as for the server.
 const ICE_ADDRESSES_ENV: &str = "HAVEN_ICE_ADDRESSES";
@@ -28,6 +29,56 @@ pub enum VideoChoice {
     /// Only a screen share.
     #[enum_value(name = "Only a screen share", nick = "screen-share")]
     ScreenShare = 2,
+    /// A screen share if there is one, else the camera.
+    #[enum_value(
+        name = "A screen share if there is one, else the camera",
+        nick = "screen-share-first"
+    )]
+    ScreenShareFirst = 3,
+}
+
+/// Whose sound is given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstLiveKitSrcAudioMode")]
+#[repr(i32)]
+pub enum AudioChoice {
+    /// The streamer's, encoded or raw.
+    #[default]
+    #[enum_value(name = "The streamer's, encoded or raw", nick = "streamer")]
+    Streamer = 0,
+    /// Everybody's, mixed into one continuous raw stream.
+    #[enum_value(
+        name = "Everybody's, mixed into one continuous raw stream",
+        nick = "mix"
+    )]
+    Mix = 1,
+}
+
+/// What becomes of a published track; the answer of `select-track`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstLiveKitSrcTrackChoice")]
+#[repr(i32)]
+pub enum TrackChoice {
+    /// What would become of it without the signal.
+    #[default]
+    #[enum_value(name = "What would become of it without the signal", nick = "usual")]
+    Usual = 0,
+    /// It gets a pad.
+    #[enum_value(name = "It gets a pad", nick = "take")]
+    Take = 1,
+    /// It is left alone.
+    #[enum_value(name = "It is left alone", nick = "leave")]
+    Leave = 2,
+}
+
+impl From<TrackChoice> for Choice {
+    fn from(choice: TrackChoice) -> Self {
+        match choice {
+            TrackChoice::Usual => Self::Usual,
+            TrackChoice::Take => Self::Take,
+            TrackChoice::Leave => Self::Leave,
+        }
+    }
 }
 
 /// Properties as they were set.
@@ -42,6 +93,7 @@ pub(crate) struct Settings {
     pub(crate) identity: Option<String>,
     pub(crate) participant: Option<String>,
     pub(crate) video_source: VideoChoice,
+    pub(crate) audio_mode: AudioChoice,
     pub(crate) ice_addresses: Option<String>,
     pub(crate) latency_ms: u32,
     pub(crate) waiting_timeout_ms: u32,
@@ -60,6 +112,7 @@ impl Default for Settings {
             identity: None,
             participant: None,
             video_source: DEFAULT_VIDEO_SOURCE,
+            audio_mode: DEFAULT_AUDIO_MODE,
             ice_addresses: None,
             latency_ms: DEFAULT_LATENCY_MS,
             waiting_timeout_ms: DEFAULT_WAITING_TIMEOUT_MS,
@@ -85,7 +138,13 @@ impl Settings {
                 VideoChoice::Any => VideoSource::Any,
                 VideoChoice::Camera => VideoSource::Camera,
                 VideoChoice::ScreenShare => VideoSource::ScreenShare,
+                VideoChoice::ScreenShareFirst => VideoSource::ScreenShareFirst,
             },
+            audio: match self.audio_mode {
+                AudioChoice::Streamer => AudioMode::Streamer,
+                AudioChoice::Mix => AudioMode::Everyone,
+            },
+            ask: false,
             waiting_timeout: timeout(self.waiting_timeout_ms),
             reconnect_timeout: timeout(self.reconnect_timeout_ms),
             ice_addresses: self.addresses()?,

@@ -11,6 +11,11 @@ const MAX_QUEUED_BYTES: u64 = 8 << 20;
 /// Time that may wait for downstream.
 const MAX_QUEUED_TIME: gst::ClockTime = gst::ClockTime::from_seconds(2);
 
+/// Beyond the latency, a frame may be this late before its place is given away.
+const LATE: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+/// Gaps are told in pieces of this length at least.
+const MIN_GAP: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+
 const FORCE_KEY_UNIT: &str = "GstForceKeyUnit";
 
 /// Why a stream can't go on; the sentence is for people.
@@ -35,10 +40,22 @@ struct Route {
     decoder: Vec<gst::Element>,
 }
 
+/// What a pad is called, inside the element and beyond.
+#[derive(Clone, Debug)]
+pub(crate) struct PadIdentity {
+    /// `video_0`.
+    pub(crate) name: String,
+    /// The stream's ID downstream: the same for as long as the pad is there.
+    pub(crate) stream_id: String,
+    /// All pads of one session belong together.
+    pub(crate) group: gst::GroupId,
+}
+
 /// A pad and what stands behind it.
 pub(crate) struct Stream {
     bin: gst::Bin,
     pad: gst::GhostPad,
+    kind: Kind,
     latency: gst::ClockTime,
     stopper: Stopper,
     /// None while nobody is linked, or nothing has come yet.
@@ -47,6 +64,10 @@ pub(crate) struct Stream {
     needs_key: bool,
     /// The last buffer's time.
     last: Option<gst::ClockTime>,
+    /// Up to where it was said that nothing comes.
+    filled: Option<gst::ClockTime>,
+    /// Told behind the next buffer.
+    tags: Option<gst::TagList>,
 }
 
 impl Stream {
@@ -54,32 +75,30 @@ impl Stream {
     pub(crate) fn new(
         element: &gst::Bin,
         kind: Kind,
+        identity: &PadIdentity,
         latency: gst::ClockTime,
         stopper: &Stopper,
     ) -> Result<Self, StreamError> {
-        let (name, template) = match kind {
-            Kind::Video => ("video_0", "video_%u"),
-            Kind::Audio => ("audio_0", "audio_%u"),
-        };
-        let pad_template = element
-            .pad_template(template)
-            .ok_or_else(|| gst::glib::bool_error!("no pad template {template}"))?;
-        let pad = gst::GhostPad::builder_from_template(&pad_template)
-            .name(name)
-            .build();
+        let pad = make_pad(element, kind, identity)?;
         forward_keyframe_requests(&pad, stopper.clone());
-        survive_unlinking(&pad);
-        pad.set_active(true)?;
         element.add_pad(&pad)?;
         Ok(Self {
             bin: element.clone(),
             pad,
+            kind,
             latency,
             stopper: stopper.clone(),
             route: None,
             needs_key: true,
             last: None,
+            filled: None,
+            tags: None,
         })
+    }
+
+    /// Tags for whoever is downstream, told once something flows.
+    pub(crate) fn set_tags(&mut self, tags: gst::TagList) {
+        self.tags = Some(tags);
     }
 
     /// Gives a frame out. Returns whether it was taken; it isn't while nobody is linked, while a
@@ -110,8 +129,39 @@ impl Stream {
             running_time.max(last + gst::ClockTime::NSECOND)
         });
         self.last = Some(pts);
+        self.filled = None;
         let buffer = media::buffer(frame, pts, discontinuity);
-        Ok(source.push_buffer(buffer).is_ok())
+        let taken = source.push_buffer(buffer).is_ok();
+        if let Some(tags) = self.tags.take() {
+            // The source sends it in its place, behind this buffer.
+            source.send_event(gst::event::Tag::new(tags));
+        }
+        Ok(taken)
+    }
+
+    /// Says that nothing comes, up to a moment before `now`: muxers and mixers don't wait then.
+    /// What comes after it begins with a key frame.
+    pub(crate) fn fill(&mut self, now: gst::ClockTime) {
+        let (Some(route), Some(last)) = (&self.route, self.last) else {
+            return;
+        };
+        if !self.pad.is_linked() || route.source.current_level_buffers() > 0 {
+            return;
+        }
+        // What is on its way may still come in its place.
+        let until = now.saturating_sub(self.latency + LATE);
+        let from = self.filled.unwrap_or(last);
+        if until < from + MIN_GAP {
+            return;
+        }
+        let gap = gst::event::Gap::builder(from)
+            .duration(until - from)
+            .build();
+        if route.source.send_event(gap) {
+            self.filled = Some(until);
+            // A decoder may have let go of its reference pictures.
+            self.needs_key |= self.kind == Kind::Video;
+        }
     }
 
     /// No more frames will come.
@@ -127,6 +177,18 @@ impl Stream {
                 self.pad.push_event(gst::event::Eos::new());
             }
         }
+    }
+
+    /// Ends the stream and takes its pad away.
+    pub(crate) fn remove(mut self) {
+        if let Some(route) = &self.route {
+            // Nothing follows on its thread, so the end can be told from this one.
+            let _ = route.source.set_state(gst::State::Null);
+        }
+        self.pad.push_event(gst::event::Eos::new());
+        self.close_route();
+        let _ = self.pad.set_active(false);
+        let _ = self.bin.remove_pad(&self.pad);
     }
 
     /// Frames can't be given out now; what comes later must begin anew.
@@ -216,7 +278,52 @@ impl Stream {
     }
 }
 
-fn is_full(source: &gst_app::AppSrc) -> bool {
+/// A pad that isn't shown yet.
+pub(crate) fn make_pad(
+    element: &gst::Bin,
+    kind: Kind,
+    identity: &PadIdentity,
+) -> Result<gst::GhostPad, StreamError> {
+    let template = match kind {
+        Kind::Video => "video_%u",
+        Kind::Audio => "audio_%u",
+    };
+    let template = element
+        .pad_template(template)
+        .ok_or_else(|| gst::glib::bool_error!("no pad template {template}"))?;
+    let pad = gst::GhostPad::builder_from_template(&template)
+        .name(&identity.name)
+        .build();
+    name_stream(&pad, kind, identity);
+    survive_unlinking(&pad);
+    pad.set_active(true)?;
+    Ok(pad)
+}
+
+/// What stands behind the pad may be replaced; downstream sees one stream all the time.
+fn name_stream(pad: &gst::GhostPad, kind: Kind, identity: &PadIdentity) {
+    let types = match kind {
+        Kind::Video => gst::StreamType::VIDEO,
+        Kind::Audio => gst::StreamType::AUDIO,
+    };
+    let flags = gst::StreamFlags::SELECT;
+    let stream = gst::Stream::new(Some(&identity.stream_id), None, types, flags);
+    let identity = identity.clone();
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(gst::PadProbeData::Event(event)) = &mut info.data
+            && event.type_() == gst::EventType::StreamStart
+        {
+            *event = gst::event::StreamStart::builder(&identity.stream_id)
+                .group_id(identity.group)
+                .stream(stream.clone())
+                .seqnum(event.seqnum())
+                .build();
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+pub(crate) fn is_full(source: &gst_app::AppSrc) -> bool {
     source.current_level_bytes() > MAX_QUEUED_BYTES || source.current_level_time() > MAX_QUEUED_TIME
 }
 

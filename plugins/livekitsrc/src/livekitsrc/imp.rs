@@ -5,11 +5,11 @@ use crate::access::REQUEST_TOKEN_SIGNAL;
 use crate::counters::Counters;
 use crate::media;
 use crate::session::{Session, StartError};
-use crate::settings::Settings;
+use crate::settings::{Settings, TrackChoice};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use livekit_room::{EndReason, Kind, RoomEvent, Track};
+use livekit_room::{Choice, EndReason, Kind, RoomEvent, Track, TrackSource};
 use parking_lot::Mutex;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -22,6 +22,8 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
         Some("LiveKit room source"),
     )
 });
+
+const SELECT_TRACK_SIGNAL: &str = "select-track";
 
 /// What the application may ask about the connection.
 #[derive(Default)]
@@ -83,6 +85,16 @@ impl ObjectImpl for LiveKitSrc {
                 // for 15 s at most; without one, or when it returns NULL, `token` is used again.
                 glib::subclass::Signal::builder(REQUEST_TOKEN_SIGNAL)
                     .return_type::<Option<String>>()
+                    .run_last()
+                    .build(),
+                // Asks what becomes of a track that somebody publishes. The handler gets a
+                // structure with its sid, kind (video or audio), source (camera, microphone,
+                // screen-share, screen-share-audio or unknown), identity, participant-name, name,
+                // width and height, and must not block. With a handler connected before READY to
+                // PAUSED nothing is taken unasked.
+                glib::subclass::Signal::builder(SELECT_TRACK_SIGNAL)
+                    .param_types([gst::Structure::static_type()])
+                    .return_type::<TrackChoice>()
                     .run_last()
                     .build(),
             ]
@@ -337,19 +349,24 @@ impl LiveKitSrc {
     }
 
     fn post_track(&self, track: &Track, state: &str) {
-        let kind = match track.kind {
-            Kind::Video => "video",
-            Kind::Audio => "audio",
-        };
-        self.post(
-            gst::Structure::builder("livekit-track")
-                .field("sid", &*track.sid)
-                .field("identity", &*track.identity)
-                .field("kind", kind)
-                .field("width", track.width)
-                .field("height", track.height)
-                .field("state", state),
-        );
+        self.post(describe(track).field("state", state));
+    }
+
+    /// Whether the application wants to be asked about tracks.
+    pub(crate) fn has_chooser(&self) -> bool {
+        glib::subclass::SignalId::lookup(SELECT_TRACK_SIGNAL, super::LiveKitSrc::static_type())
+            .is_some_and(|signal| {
+                glib::signal::signal_has_handler_pending(&*self.obj(), signal, None, true)
+            })
+    }
+
+    /// What the application wants of a track.
+    pub(crate) fn ask(&self, track: &Track) -> Choice {
+        let answer = self
+            .obj()
+            .emit_by_name_with_values(SELECT_TRACK_SIGNAL, &[describe(track).build().to_value()])
+            .and_then(|answer| answer.get::<TrackChoice>().ok());
+        answer.unwrap_or_default().into()
     }
 
     fn post(&self, structure: gst::structure::Builder) {
@@ -359,4 +376,28 @@ impl LiveKitSrc {
             .build();
         let _ = element.post_message(message);
     }
+}
+
+/// A track for messages and signals.
+fn describe(track: &Track) -> gst::structure::Builder {
+    let kind = match track.kind {
+        Kind::Video => "video",
+        Kind::Audio => "audio",
+    };
+    let source = match track.source {
+        TrackSource::Unknown => "unknown",
+        TrackSource::Camera => "camera",
+        TrackSource::Microphone => "microphone",
+        TrackSource::ScreenShare => "screen-share",
+        TrackSource::ScreenShareAudio => "screen-share-audio",
+    };
+    gst::Structure::builder("livekit-track")
+        .field("sid", &*track.sid)
+        .field("kind", kind)
+        .field("source", source)
+        .field("identity", &*track.identity)
+        .field("participant-name", &*track.participant_name)
+        .field("name", &*track.name)
+        .field("width", track.width)
+        .field("height", track.height)
 }

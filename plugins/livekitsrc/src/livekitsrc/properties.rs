@@ -1,8 +1,8 @@
 //! The element's property table.
 
 use crate::settings::{
-    DEFAULT_LATENCY_MS, DEFAULT_RECONNECT_TIMEOUT_MS, DEFAULT_VIDEO_SOURCE,
-    DEFAULT_WAITING_TIMEOUT_MS, Settings, VideoChoice,
+    AudioChoice, DEFAULT_AUDIO_MODE, DEFAULT_LATENCY_MS, DEFAULT_RECONNECT_TIMEOUT_MS,
+    DEFAULT_VIDEO_SOURCE, DEFAULT_WAITING_TIMEOUT_MS, Settings, VideoChoice,
 };
 use gst::glib;
 use gst::prelude::*;
@@ -124,6 +124,11 @@ fn what_and_how() -> Vec<glib::ParamSpec> {
             .blurb("Which of the participant's videos to take")
             .mutable_ready()
             .build(),
+        glib::ParamSpecEnum::builder_with_default("audio-mode", DEFAULT_AUDIO_MODE)
+            .nick("Audio mode")
+            .blurb("Whose sound to give out")
+            .mutable_ready()
+            .build(),
         text(
             "ice-addresses",
             "ICE addresses",
@@ -196,6 +201,7 @@ pub(super) fn store(settings: &mut Settings, name: &str, value: &glib::Value) {
         "identity" => settings.identity = text(),
         "participant" => settings.participant = text(),
         "video-source" => settings.video_source = value.get::<VideoChoice>().unwrap_or_default(),
+        "audio-mode" => settings.audio_mode = value.get::<AudioChoice>().unwrap_or_default(),
         "ice-addresses" => settings.ice_addresses = text(),
         "latency" => settings.latency_ms = number(DEFAULT_LATENCY_MS),
         "waiting-timeout" => settings.waiting_timeout_ms = number(DEFAULT_WAITING_TIMEOUT_MS),
@@ -216,6 +222,7 @@ pub(super) fn load(settings: &Settings, name: &str) -> Option<glib::Value> {
         "identity" => settings.identity.to_value(),
         "participant" => settings.participant.to_value(),
         "video-source" => settings.video_source.to_value(),
+        "audio-mode" => settings.audio_mode.to_value(),
         "ice-addresses" => settings.ice_addresses.to_value(),
         "latency" => settings.latency_ms.to_value(),
         "waiting-timeout" => settings.waiting_timeout_ms.to_value(),

@@ -6,7 +6,7 @@
 //! little that nobody hears it, until it is where it belongs. Sound that is in its place passes
 //! unchanged.
 
-use crate::decode::{FRAME_BYTES, SAMPLE_RATE};
+use crate::mixer::{FRAME_BYTES, SAMPLE_RATE};
 use gst::{ClockTime, prelude::*};
 use parking_lot::Mutex;
 
@@ -154,7 +154,7 @@ fn frame(bytes: &[u8]) -> Frame {
     frame
 }
 
-/// Has all sound that leaves through this pad, which is [`crate::decode::audio_caps`], put in its
+/// Has all sound that leaves through this pad, which is [`crate::mixer::caps`], put in its
 /// place.
 pub(crate) fn follow(pad: &gst::Pad) {
     let drift = Mutex::new(Drift::default());
