@@ -123,7 +123,7 @@ impl Clip {
         .await?;
         let name = format!("sound-v{CLIP_VERSION}-{}s.ogg", spec.seconds);
         let audio = paths::cached(&name, &name, async |file: &Path| {
-            encode_sound(spec.seconds, file).await
+            encode_opus(sound::pcm(48_000, 2, f64::from(spec.seconds)), file).await
         })
         .await?;
         Ok(Self { spec, video, audio })
@@ -208,7 +208,13 @@ async fn encode_video(spec: ClipSpec, file: &Path) -> Result<()> {
     feed("ffmpeg (encoding the picture)", command, frames).await
 }
 
-async fn encode_sound(seconds: u32, file: &Path) -> Result<()> {
+/// Name of a file of sound in the cache.
+pub(crate) fn sound_name(what: &str) -> String {
+    format!("{what}-v{CLIP_VERSION}.ogg")
+}
+
+/// Encodes S16LE stereo of 48 kHz as every clip's sound is.
+pub(crate) async fn encode_opus(pcm: Vec<u8>, file: &Path) -> Result<()> {
     let mut command = ffmpeg()?;
     command.args(["-f", "s16le", "-ar", "48000", "-ac", "2", "-i", "pipe:0"]);
     command.args([
@@ -224,13 +230,7 @@ async fn encode_sound(seconds: u32, file: &Path) -> Result<()> {
     command
         .args(["-b:a", &format!("{AUDIO_KBPS}k"), "-f", "ogg"])
         .arg(file);
-    let sound = sound::pcm(48_000, 2, f64::from(seconds));
-    feed(
-        "ffmpeg (encoding the sound)",
-        command,
-        std::iter::once(sound),
-    )
-    .await
+    feed("ffmpeg (encoding the sound)", command, std::iter::once(pcm)).await
 }
 
 /// Runs an encoder over what `parts` yields.

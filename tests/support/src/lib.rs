@@ -12,6 +12,7 @@ mod publisher;
 pub mod pumpfun;
 mod room_service;
 pub mod sound;
+pub mod speech;
 pub mod viewer;
 
 pub use access::{Keys, Role};

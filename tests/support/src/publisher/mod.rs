@@ -61,7 +61,7 @@ impl Publisher {
             .iter()
             .map(|one| {
                 let video = json!({ "path": clip.video, "fps": spec.fps, "width": spec.width, "height": spec.height });
-                let audio = json!({ "path": clip.audio });
+                let audio = json!({ "path": one.voice.as_ref().unwrap_or(&clip.audio) });
                 json!({
                     "identity": one.identity,
                     "token": one.token,

@@ -1,4 +1,5 @@
 use serde::Deserialize;
+use std::path::PathBuf;
 
 /// Which of a participant's tracks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct ClipParticipant {
     pub video: bool,
     /// Publish the sound.
     pub audio: bool,
+    /// This sound (Opus in Ogg, packets of 20 ms) in place of the clip's.
+    pub voice: Option<PathBuf>,
 }
 
 impl ClipParticipant {
@@ -67,6 +70,16 @@ impl ClipParticipant {
             token: token.into(),
             video: true,
             audio: true,
+            voice: None,
+        }
+    }
+
+    /// A participant that only speaks.
+    pub fn voice(identity: impl Into<String>, token: impl Into<String>, voice: PathBuf) -> Self {
+        Self {
+            video: false,
+            voice: Some(voice),
+            ..Self::new(identity, token)
         }
     }
 }
