@@ -2,6 +2,7 @@
 
 use crate::access::TokenSource;
 use crate::event::{Choice, Choices, EndReason, RoomEvent};
+use crate::layers::VideoLimits;
 use crate::room::{Input, JoinError, Output, Room, RoomConfig};
 use crate::signal::{Signal, Signalling};
 use std::future::poll_fn;
@@ -37,15 +38,17 @@ pub struct Driver {
     tokens: Arc<dyn TokenSource>,
     stop: watch::Sender<bool>,
     choices: watch::Sender<Choices>,
+    limits: watch::Sender<VideoLimits>,
     commands: mpsc::Sender<Command>,
     incoming: mpsc::Receiver<Command>,
 }
 
-/// Ends a [`Driver`] and asks it for key frames, from anywhere.
+/// Ends a [`Driver`], asks it for key frames and limits its video, from anywhere.
 #[derive(Clone)]
 pub struct Stopper {
     stop: watch::Sender<bool>,
     choices: watch::Sender<Choices>,
+    limits: watch::Sender<VideoLimits>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -73,6 +76,16 @@ impl Stopper {
         // A full queue has the same request in it already.
         let _ = self.commands.try_send(Command::RequestKeyframe);
     }
+
+    /// Takes video within these limits from now on, and in later connections too. The publisher
+    /// or the server may need a second or two to change.
+    pub fn set_video_limits(&self, limits: VideoLimits) {
+        self.limits.send_if_modified(|current| {
+            let changed = *current != limits;
+            *current = limits;
+            changed
+        });
+    }
 }
 
 impl Driver {
@@ -80,9 +93,10 @@ impl Driver {
     pub fn new(config: RoomConfig, tokens: Box<dyn TokenSource>) -> Self {
         let (commands, incoming) = mpsc::channel(MAX_COMMANDS);
         Self {
+            stop: watch::Sender::new(false),
+            limits: watch::Sender::new(config.video_limits),
             config,
             tokens: tokens.into(),
-            stop: watch::Sender::new(false),
             choices: watch::Sender::default(),
             commands,
             incoming,
@@ -94,6 +108,7 @@ impl Driver {
         Stopper {
             stop: self.stop.clone(),
             choices: self.choices.clone(),
+            limits: self.limits.clone(),
             commands: self.commands.clone(),
         }
     }
@@ -107,6 +122,8 @@ impl Driver {
         let mut stop = self.stop.subscribe();
         let mut choices = self.choices.subscribe();
         choices.mark_changed();
+        let mut limits = self.limits.subscribe();
+        self.config.video_limits = *limits.borrow_and_update();
         let mut room = Room::new(self.config.clone(), Instant::now());
         let mut signalling = Signalling::new(self.tokens.clone());
         let mut sockets = Sockets::default();
@@ -146,6 +163,9 @@ impl Driver {
                     let choices = choices.borrow_and_update().clone();
                     room.handle(Instant::now(), Input::Choices(choices));
                 }
+                limits = changed(&mut limits) => {
+                    room.handle(Instant::now(), Input::SetVideoLimits(limits));
+                }
                 () = stopped(&mut stop) => room.handle(Instant::now(), Input::Stop),
                 () = tokio::time::sleep_until(deadline.into()) => {
                     room.handle(Instant::now(), Input::Timeout);
@@ -176,6 +196,12 @@ impl Driver {
         };
         room.handle(Instant::now(), input);
     }
+}
+
+async fn changed(limits: &mut watch::Receiver<VideoLimits>) -> VideoLimits {
+    // The sender lives in the driver itself, so this only ends with a change.
+    let _ = limits.changed().await;
+    *limits.borrow_and_update()
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {

@@ -33,6 +33,7 @@ mod backoff;
 mod driver;
 mod event;
 mod keyframe;
+mod layers;
 mod peer;
 mod room;
 mod sdp;
@@ -46,5 +47,6 @@ pub use event::{
     AudioMode, Choice, Choices, Codec, ConnectionState, EndReason, Frame, JoinedRoom, Kind,
     Participant, Role, RoomEvent, Track, TrackSource, VideoSource,
 };
+pub use layers::VideoLimits;
 pub use room::{Input, JoinError, Output, ResumeError, Room, RoomConfig};
 pub use timeline::{Sample, SenderReport, Timeline};

@@ -4,8 +4,9 @@ mod connection;
 mod media;
 
 use crate::backoff::Backoff;
-use crate::event::{AudioMode, Choices, ConnectionState, EndReason, RoomEvent, VideoSource};
+use crate::event::{AudioMode, Choices, ConnectionState, EndReason, Kind, RoomEvent, VideoSource};
 use crate::keyframe::KeyframeGate;
+use crate::layers::{Layers, VideoLimits};
 use crate::peer::Peer;
 use crate::timeline::Timeline;
 use crate::tracks::{Change, Tracks};
@@ -30,6 +31,8 @@ pub struct RoomConfig {
     pub audio: AudioMode,
     /// Take nothing before [`Input::Choices`] has a word on it.
     pub ask: bool,
+    /// How large and fast video may be, where the publisher gives a choice.
+    pub video_limits: VideoLimits,
     /// End when nobody has published for this long; none: wait for ever.
     pub waiting_timeout: Option<Duration>,
     /// End when a lost connection could not be made again for this long; none: try for ever.
@@ -45,6 +48,7 @@ impl Default for RoomConfig {
             video_source: VideoSource::Any,
             audio: AudioMode::Streamer,
             ask: false,
+            video_limits: VideoLimits::default(),
             waiting_timeout: Some(Duration::from_secs(600)),
             reconnect_timeout: None,
             ice_addresses: Vec::new(),
@@ -110,6 +114,8 @@ pub enum Input<'a> {
     Choices(Choices),
     /// The application wants a key frame of the video it receives.
     RequestKeyframe,
+    /// The application wants video within other limits from now on.
+    SetVideoLimits(VideoLimits),
     /// The application has had enough.
     Stop,
     /// Nothing, but time has passed.
@@ -157,6 +163,7 @@ pub struct Room {
     /// Made with the first offer's join; dropped with the connection.
     peer: Option<Peer>,
     tracks: Tracks,
+    layers: Layers,
     timeline: Timeline,
     gates: HashMap<Arc<str>, KeyframeGate>,
     outputs: VecDeque<Output>,
@@ -183,12 +190,14 @@ impl Room {
     /// A room that isn't joined yet: the first output is [`Output::Join`].
     pub fn new(config: RoomConfig, now: Instant) -> Self {
         let tracks = Tracks::new(&config);
+        let layers = Layers::new(config.video_limits);
         Self {
             config,
             phase: Phase::Joining,
             state: ConnectionState::Connecting,
             peer: None,
             tracks,
+            layers,
             timeline: Timeline::default(),
             gates: HashMap::new(),
             outputs: VecDeque::from([Output::Join]),
@@ -225,8 +234,13 @@ impl Room {
             Input::Choices(choices) => {
                 self.tracks.choose(choices);
                 self.select(now);
+                self.ask_for_layers();
             }
             Input::RequestKeyframe => self.on_keyframe_wanted(now),
+            Input::SetVideoLimits(limits) => {
+                self.layers.set_limits(limits);
+                self.ask_for_layers();
+            }
             Input::Stop => self.on_stop(),
             Input::Timeout => {}
         }
@@ -247,7 +261,9 @@ impl Room {
             Response::Trickle(trickle) => self.on_trickle(now, &trickle),
             Response::Update(update) => {
                 self.tracks.update(&update.participants);
+                self.layers.update(&update.participants);
                 self.select(now);
+                self.ask_for_layers();
             }
             Response::Leave(leave) => self.on_leave(now, &leave),
             Response::SubscriptionResponse(response) => {
@@ -330,6 +346,7 @@ impl Room {
                 self.subscribe(&[track.sid.to_string()], false);
                 self.gates.remove(&track.sid);
                 self.timeline.remove(&track.sid);
+                self.layers.remove(&track.sid);
                 self.event(RoomEvent::TrackEnded(track));
             }
             Change::Muted(track, muted) => {
@@ -347,6 +364,22 @@ impl Room {
             subscribe,
             participant_tracks: Vec::new(),
         }));
+    }
+
+    /// Tells the server which sizes and rates are wanted, where it doesn't know yet.
+    fn ask_for_layers(&mut self) {
+        if self.phase != Phase::Joined {
+            return;
+        }
+        for sid in self.tracks.taken_sids() {
+            let video = self
+                .tracks
+                .taken(&sid)
+                .is_some_and(|track| track.kind == Kind::Video);
+            if let Some(settings) = video.then(|| self.layers.request(&sid)).flatten() {
+                self.signal(Request::TrackSetting(settings));
+            }
+        }
     }
 
     fn set_state(&mut self, state: ConnectionState) {

@@ -14,7 +14,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use livekit_room::{
-    AudioMode, ConnectionState, Driver, EndReason, Frame, Kind, RoomEvent, Stopper,
+    AudioMode, ConnectionState, Driver, EndReason, Frame, Kind, RoomEvent, Stopper, VideoLimits,
 };
 use std::io;
 use std::sync::mpsc as std_mpsc;
@@ -125,6 +125,10 @@ impl Session {
 
     pub(crate) fn request_keyframe(&self) {
         self.stopper.request_keyframe();
+    }
+
+    pub(crate) fn set_video_limits(&self, limits: VideoLimits) {
+        self.stopper.set_video_limits(limits);
     }
 }
 

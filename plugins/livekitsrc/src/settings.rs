@@ -1,7 +1,7 @@
 //! What the element was asked for.
 
 use gst::glib;
-use livekit_room::{AudioMode, Choice, RoomConfig, VideoSource};
+use livekit_room::{AudioMode, Choice, RoomConfig, VideoLimits, VideoSource};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -94,6 +94,7 @@ pub(crate) struct Settings {
     pub(crate) participant: Option<String>,
     pub(crate) video_source: VideoChoice,
     pub(crate) audio_mode: AudioChoice,
+    pub(crate) video_limits: VideoLimits,
     pub(crate) ice_addresses: Option<String>,
     pub(crate) latency_ms: u32,
     pub(crate) waiting_timeout_ms: u32,
@@ -113,6 +114,7 @@ impl Default for Settings {
             participant: None,
             video_source: DEFAULT_VIDEO_SOURCE,
             audio_mode: DEFAULT_AUDIO_MODE,
+            video_limits: VideoLimits::default(),
             ice_addresses: None,
             latency_ms: DEFAULT_LATENCY_MS,
             waiting_timeout_ms: DEFAULT_WAITING_TIMEOUT_MS,
@@ -145,6 +147,7 @@ impl Settings {
                 AudioChoice::Mix => AudioMode::Everyone,
             },
             ask: false,
+            video_limits: self.video_limits,
             waiting_timeout: timeout(self.waiting_timeout_ms),
             reconnect_timeout: timeout(self.reconnect_timeout_ms),
             ice_addresses: self.addresses()?,

@@ -130,6 +130,11 @@ impl Stream {
         });
         self.last = Some(pts);
         self.filled = None;
+        if let Some(caps) = media::key_frame_caps(frame)
+            && source.caps().as_ref() != Some(&caps)
+        {
+            source.set_caps(Some(&caps));
+        }
         let buffer = media::buffer(frame, pts, discontinuity);
         let taken = source.push_buffer(buffer).is_ok();
         if let Some(tags) = self.tags.take() {

@@ -5,11 +5,15 @@
 
 mod haven;
 mod processes;
+mod room;
+mod source;
 mod stage;
 
 pub use haven::{Answer, Haven};
 pub use processes::{Process, descendants};
-pub use stage::{Publishing, Stage, may_be_missing, may_break, measured_seconds};
+pub use room::Room;
+pub use source::{Left, PadLog, Sinks, Source};
+pub use stage::{Publishing, Stage, is_long_form, may_be_missing, may_break, measured_seconds};
 
 /// Any failure of the rig ends the test that met it.
 pub type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

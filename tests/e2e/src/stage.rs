@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// The stages of one test program take turns: figures measured side by side on two cores would
 /// measure the other test.
-static TURN: Mutex<()> = Mutex::const_new(());
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Who publishes into the room.
 #[derive(Clone, Debug)]
@@ -80,21 +80,7 @@ impl Stage {
     /// # Errors
     /// When the publisher can't join.
     pub async fn publish(&mut self, publishing: &Publishing) -> Result {
-        let token = self
-            .livekit
-            .token(&self.room, "streamer", Role::Publisher)?;
-        let url = self.livekit.url();
-        self.publisher = match publishing {
-            Publishing::Nobody => None,
-            Publishing::Clip(spec) => {
-                let clip = Clip::get(*spec).await?;
-                let streamer = ClipParticipant::new("streamer", token);
-                Some(Publisher::clip(&url, &clip, &[streamer], true).await?)
-            }
-            Publishing::Live(options) => {
-                Some(Publisher::live(&url, "streamer", &token, options).await?)
-            }
-        };
+        self.publisher = publisher_for(&self.livekit, &self.room, publishing).await?;
         Ok(())
     }
 
@@ -122,6 +108,27 @@ impl Stage {
     }
 }
 
+/// Lets somebody publish into a room.
+pub(crate) async fn publisher_for(
+    livekit: &LiveKitServer,
+    room: &str,
+    publishing: &Publishing,
+) -> Result<Option<Publisher>> {
+    let token = livekit.token(room, "streamer", Role::Publisher)?;
+    let url = livekit.url();
+    Ok(match publishing {
+        Publishing::Nobody => None,
+        Publishing::Clip(spec) => {
+            let clip = Clip::get(*spec).await?;
+            let streamer = ClipParticipant::new("streamer", token);
+            Some(Publisher::clip(&url, &clip, &[streamer], true).await?)
+        }
+        Publishing::Live(options) => {
+            Some(Publisher::live(&url, "streamer", &token, options).await?)
+        }
+    })
+}
+
 /// How many of so many frames may be missing: one in a hundred in the long form, which is for a
 /// quiet machine; one in ten every day, where others may take the processor away for a while.
 pub fn may_be_missing(seen: u64) -> u64 {
@@ -133,7 +140,8 @@ pub fn may_break() -> usize {
     if is_long_form() { 0 } else { 3 }
 }
 
-fn is_long_form() -> bool {
+/// Whether figures are measured at length, on a quiet machine.
+pub fn is_long_form() -> bool {
     std::env::var_os("HAVEN_E2E_SECONDS").is_some()
 }
 

@@ -1,7 +1,7 @@
 """Publishes the test picture and sound into a LiveKit room, drawn and encoded live.
 
 The first line on standard input is the configuration, a JSON object with url, token, identity and, where
-they differ from the defaults, codec, simulcast, width, height, fps, bitrate, video, audio. Each further
+they differ from the defaults, codec, simulcast, dynacast, width, height, fps, bitrate, video, audio. Each further
 line is a command: {"command": "mute" | "unmute" | "unpublish" | "republish", "kind": "video" | "audio"},
 {"command": "codec", "codec": "vp8"}, {"command": "size", "width": 360, "height": 480},
 {"command": "quit"}. Standard output carries events, one JSON object a line. It ends at "quit", at the end
@@ -32,6 +32,7 @@ class Settings:
     identity: str
     codec: str = "h264"
     simulcast: bool = False
+    dynacast: bool = False
     width: int = 1280
     height: int = 720
     fps: int = 30
@@ -67,7 +68,9 @@ class Publisher:
         self.room.on("disconnected", self._disconnected)
         self.room.on("reconnecting", lambda: self.report("reconnecting"))
         self.room.on("reconnected", lambda: self.report("reconnected"))
-        options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=20.0)
+        options = rtc.RoomOptions(
+            auto_subscribe=False, dynacast=self.settings.dynacast, connect_timeout=20.0
+        )
         await self.room.connect(self.settings.url, self.settings.token, options)
         kinds = [kind for kind in ("video", "audio") if getattr(self.settings, kind)]
         for kind in kinds:

@@ -10,6 +10,7 @@ pub mod picture;
 mod process;
 mod publisher;
 pub mod pumpfun;
+pub mod relay;
 mod room_service;
 pub mod sound;
 pub mod speech;

@@ -81,10 +81,12 @@ impl Room {
         self.waiting_since = now;
         self.set_state(ConnectionState::Waiting);
         self.tracks.reset(&own.sid, &response.other_participants);
+        self.layers.reset(&response.other_participants);
         // What was taken before and is still there has to be subscribed to again.
         let kept = self.tracks.taken_sids();
         self.select(now);
         self.resubscribe(now, &kept);
+        self.ask_for_layers();
         self.drain_peer(now);
     }
 
@@ -140,6 +142,9 @@ impl Room {
         self.outputs.push_back(Output::ConfirmResumed);
         self.phase = Phase::Joined;
         self.recovered(now);
+        // What was asked for while the connection was broken went nowhere.
+        self.layers.doubt();
+        self.ask_for_layers();
         self.set_state(if self.tracks.any_taken() {
             ConnectionState::Live
         } else {

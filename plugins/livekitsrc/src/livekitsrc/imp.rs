@@ -64,7 +64,14 @@ impl ObjectImpl for LiveKitSrc {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        properties::store(&mut self.settings.lock(), pspec.name(), value);
+        let limits = {
+            let mut settings = self.settings.lock();
+            properties::store(&mut settings, pspec.name(), value);
+            settings.video_limits
+        };
+        if let Some(session) = &*self.session.lock() {
+            session.set_video_limits(limits);
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {

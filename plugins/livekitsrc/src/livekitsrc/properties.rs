@@ -76,6 +76,14 @@ fn secret(name: &'static str, nick: &str, blurb: &str) -> glib::ParamSpec {
         .build()
 }
 
+fn limit(name: &'static str, nick: &str, blurb: &str) -> glib::ParamSpec {
+    glib::ParamSpecUInt::builder(name)
+        .nick(nick)
+        .blurb(blurb)
+        .mutable_playing()
+        .build()
+}
+
 fn where_to() -> Vec<glib::ParamSpec> {
     vec![
         text(
@@ -129,6 +137,21 @@ fn what_and_how() -> Vec<glib::ParamSpec> {
             .blurb("Whose sound to give out")
             .mutable_ready()
             .build(),
+        limit(
+            "max-width",
+            "Largest width",
+            "Width in pixels that video may have where the publisher sends several sizes; if all are wider, the smallest is taken (0 = no limit)",
+        ),
+        limit(
+            "max-height",
+            "Largest height",
+            "Height in pixels that video may have where the publisher sends several sizes; if all are higher, the smallest is taken (0 = no limit)",
+        ),
+        limit(
+            "max-fps",
+            "Highest frame rate",
+            "Frames per second to ask for where the publisher sends several rates; the server takes the lowest that isn't below this (0 = no limit)",
+        ),
         text(
             "ice-addresses",
             "ICE addresses",
@@ -202,6 +225,9 @@ pub(super) fn store(settings: &mut Settings, name: &str, value: &glib::Value) {
         "participant" => settings.participant = text(),
         "video-source" => settings.video_source = value.get::<VideoChoice>().unwrap_or_default(),
         "audio-mode" => settings.audio_mode = value.get::<AudioChoice>().unwrap_or_default(),
+        "max-width" => settings.video_limits.max_width = number(0),
+        "max-height" => settings.video_limits.max_height = number(0),
+        "max-fps" => settings.video_limits.max_fps = number(0),
         "ice-addresses" => settings.ice_addresses = text(),
         "latency" => settings.latency_ms = number(DEFAULT_LATENCY_MS),
         "waiting-timeout" => settings.waiting_timeout_ms = number(DEFAULT_WAITING_TIMEOUT_MS),
@@ -223,6 +249,9 @@ pub(super) fn load(settings: &Settings, name: &str) -> Option<glib::Value> {
         "participant" => settings.participant.to_value(),
         "video-source" => settings.video_source.to_value(),
         "audio-mode" => settings.audio_mode.to_value(),
+        "max-width" => settings.video_limits.max_width.to_value(),
+        "max-height" => settings.video_limits.max_height.to_value(),
+        "max-fps" => settings.video_limits.max_fps.to_value(),
         "ice-addresses" => settings.ice_addresses.to_value(),
         "latency" => settings.latency_ms.to_value(),
         "waiting-timeout" => settings.waiting_timeout_ms.to_value(),

@@ -93,6 +93,7 @@ impl Publisher {
         let config = json!({
             "url": url, "token": token, "identity": identity,
             "codec": options.codec, "simulcast": options.simulcast,
+            "dynacast": options.simulcast, "bitrate": options.video_kbps * 1000,
             "width": options.width, "height": options.height, "fps": options.fps,
             "video": options.video, "audio": options.audio,
         });

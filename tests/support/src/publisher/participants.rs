@@ -89,7 +89,7 @@ impl ClipParticipant {
 pub struct LiveOptions {
     /// `h264`, `vp8`, `vp9` or `av1`.
     pub codec: &'static str,
-    /// Send several sizes.
+    /// Send several sizes, those that somebody wants.
     pub simulcast: bool,
     /// Pixels.
     pub width: u32,
@@ -97,6 +97,8 @@ pub struct LiveOptions {
     pub height: u32,
     /// Frames per second.
     pub fps: u32,
+    /// Bit rate of the video in kbit/s, of the largest size.
+    pub video_kbps: u32,
     /// Publish the picture.
     pub video: bool,
     /// Publish the sound.
@@ -112,6 +114,7 @@ impl Default for LiveOptions {
             width: 1280,
             height: 720,
             fps: 30,
+            video_kbps: 1500,
             video: true,
             audio: true,
         }

@@ -1,0 +1,141 @@
+//! Video in several sizes, and the choice among them.
+
+use gst::prelude::*;
+use haven_e2e::{Left, Publishing, Result, Room, Sinks, Source};
+use haven_rig::LiveOptions;
+use std::time::{Duration, Instant};
+
+/// A size follows within two seconds where nobody else needs the processor.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// 720p in up to three sizes, 15 a second so that two cores can encode them.
+fn publishing(codec: &'static str, simulcast: bool) -> Publishing {
+    Publishing::Live(LiveOptions {
+        codec,
+        simulcast,
+        fps: 15,
+        ..LiveOptions::default()
+    })
+}
+
+/// Sets the largest height, and waits until pictures are as high as that allows.
+async fn follow(source: &Source, max_height: u32, height: u32) -> Result {
+    let asked = Instant::now();
+    source.element.set_property("max-height", max_height);
+    source
+        .wait_until("video", LIMIT, |log| {
+            log.buffers
+                .last()
+                .and_then(|left| left.size)
+                .map(|size| size.1)
+                == Some(height)
+        })
+        .await?;
+    println!(
+        "max-height={max_height}: {height} lines after {:?}",
+        asked.elapsed()
+    );
+    source.more("video", 10, LIMIT).await
+}
+
+async fn the_size_follows(codec: &'static str) -> Result {
+    let mut room = Room::open(&publishing(codec, true)).await?;
+    let source = Source::join(&room, &Sinks::raw(), |element| {
+        element.set_property("max-width", 400u32);
+    })?;
+    source.more("video", 1, LIMIT).await?;
+    let narrow = |left: &Left| left.size.is_some_and(|(width, _)| width <= 400);
+    source
+        .wait_until("video", LIMIT, |log| log.buffers.last().is_some_and(narrow))
+        .await?;
+    source.look("video", |log| {
+        let wide = log.buffers.iter().filter(|left| !narrow(left)).count();
+        println!("{codec}: {wide} pictures before the limit of the start");
+    });
+    source.forget();
+    source.more("video", 20, LIMIT).await?;
+    source.look("video", |log| assert!(log.buffers.iter().all(narrow)));
+    source.element.set_property("max-width", 0u32);
+    follow(&source, 0, 720).await?;
+    follow(&source, 500, 360).await?;
+    follow(&source, 0, 720).await?;
+    follow(&source, 100, 180).await?;
+
+    // The limit is still in force in a room that was joined anew.
+    let caps = source.look("video", |log| log.caps.len());
+    assert!(caps >= 5, "each size has caps of its own: {caps}");
+    room.livekit.kill().await?;
+    room.livekit.restart().await?;
+    room.publish(&publishing(codec, true)).await?;
+    source.forget();
+    source.more("video", 20, LIMIT).await?;
+    source.look("video", |log| {
+        let highest = log
+            .buffers
+            .iter()
+            .filter_map(|left| left.size)
+            .map(|size| size.1)
+            .max();
+        assert_eq!(highest, Some(180));
+        let ordered = log
+            .buffers
+            .windows(2)
+            .all(|two| two[0].time_s < two[1].time_s);
+        assert!(ordered, "time ran backwards");
+    });
+    assert_eq!(source.pads(), ["audio_0", "video_0"]);
+    Ok(())
+}
+
+/// What a scalable stream gives out: whole pictures of one size, each at its own time.
+async fn a_scalable_stream_is_one_stream(codec: &'static str) -> Result {
+    let room = Room::open(&publishing(codec, false)).await?;
+    for (what, sinks) in [("raw", Sinks::raw()), ("encoded", Sinks::encoded())] {
+        let source = Source::join(&room, &sinks, |_| {})?;
+        source.more("video", 1, LIMIT).await?;
+        source.run_for(Duration::from_secs(8)).await?;
+        source.look("video", |log| {
+            let mut sizes: Vec<_> = log.buffers.iter().map(|left| left.size).collect();
+            let times: Vec<f64> = log.buffers.iter().map(|left| left.time_s).collect();
+            let shortest = times
+                .windows(2)
+                .map(|two| two[1] - two[0])
+                .fold(f64::MAX, f64::min);
+            let counters = log.counters();
+            sizes.dedup();
+            println!(
+                "{codec} {what}: {} buffers in {:.1} s, sizes {sizes:?}, nearest {shortest:.3} s",
+                log.buffers.len(),
+                log.span_s()
+            );
+            // A picture's layers are one buffer: no two are at the same time.
+            assert!(shortest > 0.02, "{shortest}");
+            if what == "raw" {
+                assert_eq!(sizes.last(), Some(&Some((1280, 720))));
+                let forward = counters.windows(2).all(|two| two[0] < two[1]);
+                assert!(forward && counters.len() > 40, "{counters:?}");
+            }
+        });
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_size_of_h264_follows_the_limits() -> Result {
+    the_size_follows("h264").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_size_of_vp8_follows_the_limits() -> Result {
+    the_size_follows("vp8").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scalable_vp9_is_one_stream_of_whole_pictures() -> Result {
+    a_scalable_stream_is_one_stream("vp9").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scalable_av1_is_one_stream_of_whole_pictures() -> Result {
+    a_scalable_stream_is_one_stream("av1").await
+}
