@@ -338,6 +338,8 @@ impl Room {
             Change::Unpublished(sid) => self.event(RoomEvent::TrackUnpublished(sid)),
             Change::Streamer(streamer) => self.event(RoomEvent::Streamer(streamer)),
             Change::Started(track) => {
+                // Before the subscription, or its first pictures would still be the largest.
+                self.ask_for_layer(&track.sid);
                 self.subscribe(&[track.sid.to_string()], true);
                 self.gates.insert(track.sid.clone(), KeyframeGate::new(now));
                 self.event(RoomEvent::TrackStarted(track));
@@ -372,13 +374,17 @@ impl Room {
             return;
         }
         for sid in self.tracks.taken_sids() {
-            let video = self
-                .tracks
-                .taken(&sid)
-                .is_some_and(|track| track.kind == Kind::Video);
-            if let Some(settings) = video.then(|| self.layers.request(&sid)).flatten() {
-                self.signal(Request::TrackSetting(settings));
-            }
+            self.ask_for_layer(&sid);
+        }
+    }
+
+    fn ask_for_layer(&mut self, sid: &str) {
+        let video = self
+            .tracks
+            .taken(sid)
+            .is_some_and(|track| track.kind == Kind::Video);
+        if let Some(settings) = video.then(|| self.layers.request(sid)).flatten() {
+            self.signal(Request::TrackSetting(settings));
         }
     }
 

@@ -10,8 +10,9 @@
 //!   way is shorter is delayed until both are together again. Delayed, not advanced: a frame that
 //!   is to be shown before it came would be late everywhere downstream.
 //!
-//! Every correction is slewed, so that no step is seen or heard; only a jump of the RTP clock
-//! itself makes a step.
+//! Every correction is slewed, so that no step is seen or heard: quickly in a track's first moments,
+//! when its floor has just begun to be known, slowly later. Only a jump of the RTP clock itself makes
+//! a step.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,14 @@ const FLOOR_WINDOW: i64 = 10_000_000_000;
 /// How fast a correction moves, as a part of the time that passes: 25 ms a second. 150 ms of
 /// difference between audio and video are gone after 6 s, and no decoder or mixer notices.
 const SLEW: f64 = 0.025;
+
+/// A track's first packets are often late: they come in a burst, to a machine that is busy with the
+/// join. For this long after its start what they claimed is corrected quickly.
+const SETTLING: i64 = 1_000_000_000;
+
+/// How fast, as a part of the media time that passes: 100 ms too many are gone after 200 ms, while
+/// frames still follow one another at half their distance. A step would put several at one instant.
+const SETTLING_SLEW: f64 = 0.5;
 
 /// Packets that come this much earlier than the floor allows mean that RTP time jumped ahead.
 const JUMP_AHEAD: i64 = 1_000_000_000;
@@ -131,7 +140,10 @@ struct TrackClock {
     last_report: Option<SenderReport>,
     /// What is added to media time at present, on its way to what it should be.
     offset: f64,
-    last_arrival: i64,
+    /// When the first frame came.
+    start: i64,
+    /// The newest media time.
+    last_media: i64,
     last_shown: i64,
 }
 
@@ -147,7 +159,8 @@ impl TrackClock {
             wall_offset: None,
             last_report: None,
             offset: arrival as f64,
-            last_arrival: arrival,
+            start: arrival,
+            last_media: 0,
             last_shown: i64::MIN,
         }
     }
@@ -216,10 +229,12 @@ impl TrackClock {
 
     fn show(&mut self, media: i64, arrival: i64, sync_delay: i64) -> i64 {
         let target = (self.floor.min(self.previous_floor) + sync_delay) as f64;
-        let elapsed = (arrival - self.last_arrival).max(0);
-        self.last_arrival = self.last_arrival.max(arrival);
-        let step = elapsed as f64 * SLEW;
-        self.offset += (target - self.offset).clamp(-step, step);
+        // Media time, not arrival: of a burst each frame takes its part of the correction.
+        let elapsed = (media - self.last_media).max(0) as f64;
+        self.last_media = self.last_media.max(media);
+        let settling = arrival - self.start < SETTLING;
+        let down = elapsed * if settling { SETTLING_SLEW } else { SLEW };
+        self.offset += (target - self.offset).clamp(-down, elapsed * SLEW);
         let shown = (media + self.offset as i64).max(self.last_shown.saturating_add(1));
         self.last_shown = shown;
         shown
@@ -252,6 +267,7 @@ mod tests {
     struct Publisher {
         timeline: Timeline,
         epoch: Instant,
+        last: Option<f64>,
     }
 
     impl Publisher {
@@ -259,6 +275,7 @@ mod tests {
             Self {
                 timeline: Timeline::default(),
                 epoch: Instant::now(),
+                last: None,
             }
         }
 
@@ -303,6 +320,38 @@ mod tests {
                 assert!((interval - 40.0).abs() < 1.1, "{interval}");
             }
             last = Some(shown);
+        }
+    }
+
+    #[test]
+    fn a_late_start_is_made_up_for_within_its_first_moments() {
+        let mut publisher = Publisher::new();
+        let mut last = f64::MIN;
+        for n in 0..60i64 {
+            // Six frames come at once, the first of them 180 ms late.
+            let captured = n * 33;
+            let way = (200 - captured).max(20);
+            let shown = publisher.frame("video", 90_000, captured, way, false);
+            assert!(shown - last > 16.0, "{shown} after {last}");
+            last = shown;
+            if captured > 500 {
+                let late = shown - captured as f64 - 20.0;
+                assert!(late.abs() < 1.0, "{late} at {captured}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_correction_is_slow() {
+        let mut publisher = Publisher::new();
+        for n in 0..300i64 {
+            let way = if n < 100 { 120 } else { 20 };
+            let shown = publisher.frame("video", 90_000, n * 20, way, false);
+            let before = publisher.last.replace(shown).unwrap_or(shown - 20.0);
+            assert!(
+                (shown - before - 20.0).abs() < 0.6,
+                "{shown} after {before}"
+            );
         }
     }
 

@@ -193,6 +193,14 @@ impl Source {
         }
     }
 
+    /// The caps that an element of the sinks takes on a pad of this kind.
+    pub fn caps_into(&self, element: &str, kind: &str) -> Option<gst::Caps> {
+        let pads = self.pipeline.by_name(element)?.sink_pads();
+        pads.iter()
+            .find(|pad| pad.name().starts_with(kind))?
+            .current_caps()
+    }
+
     /// The error that the pipeline has posted, if any.
     fn check(&self) -> Result {
         let bus = self.pipeline.bus().ok_or("no bus")?;

@@ -1,6 +1,8 @@
 //! Every codec that publishers send, as it was sent and decoded.
 
-use haven_e2e::{Publishing, Result, Room, Sinks, Source, may_be_missing, measured_seconds};
+use haven_e2e::{
+    Publishing, Result, Room, Sinks, Source, is_long_form, may_be_missing, measured_seconds,
+};
 use haven_rig::media::{decode_to_end, probe};
 use haven_rig::picture::Run;
 use haven_rig::{ClipSpec, Codec, LiveOptions, PublisherEvent};
@@ -101,6 +103,8 @@ async fn join(room: &Room, sinks: &Sinks, what: &str) -> Result<Source> {
         source.more(kind, 1, LIMIT).await?;
         let first = source.look(kind, |log| log.buffers[0].at) - source.started;
         println!("{what}: first {kind} {first:?} after PLAYING");
+        let limit = if is_long_form() { 1.5 } else { 15.0 };
+        assert!(first.as_secs_f64() < limit, "first {kind} after {first:?}");
     }
     Ok(source)
 }
@@ -211,6 +215,13 @@ async fn a_file_of_it_plays_to_the_end(case: &Case) -> Result {
     let source = join(&room, &sinks, &format!("{:?} file", case.codec)).await?;
     source.run_for(Duration::from_secs(6)).await?;
     source.finish().await?;
+    if case.codec == Codec::H264 {
+        let caps = source.caps_into("mux", "video").ok_or("no caps")?;
+        let avc = caps.structure(0).ok_or("empty caps")?;
+        assert_eq!(avc.get::<&str>("stream-format")?, "avc");
+        assert_eq!(avc.get::<&str>("profile")?, "constrained-baseline");
+        assert!(avc.get::<gst::Buffer>("codec_data")?.size() > 10);
+    }
     let frames = source.look("video", |log| log.buffers.len() as u64);
     drop(source);
     let probed = probe(&file).await?;

@@ -1,7 +1,7 @@
 """Publishes the test picture and sound into a LiveKit room, drawn and encoded live.
 
 The first line on standard input is the configuration, a JSON object with url, token, identity and, where
-they differ from the defaults, codec, simulcast, dynacast, width, height, fps, bitrate, video, audio. Each further
+they differ from the defaults, codec, simulcast, scalability, dynacast, width, height, fps, bitrate, video, audio. Each further
 line is a command: {"command": "mute" | "unmute" | "unpublish" | "republish", "kind": "video" | "audio"},
 {"command": "codec", "codec": "vp8"}, {"command": "size", "width": 360, "height": 480},
 {"command": "quit"}. Standard output carries events, one JSON object a line. It ends at "quit", at the end
@@ -32,6 +32,8 @@ class Settings:
     identity: str
     codec: str = "h264"
     simulcast: bool = False
+    # Layers of one scalable stream, as in "L3T3_KEY" (VP9 and AV1 only); empty: the encoder's choice.
+    scalability: str = ""
     dynacast: bool = False
     width: int = 1280
     height: int = 720
@@ -109,6 +111,8 @@ class Publisher:
                 simulcast=settings.simulcast,
                 degradation_preference=rtc.DegradationPreference.MAINTAIN_RESOLUTION,
             )
+            if settings.scalability:
+                options.scalability_mode = settings.scalability
         else:
             self.audio_source = rtc.AudioSource(SAMPLE_RATE, CHANNELS, queue_size_ms=0)
             track = rtc.LocalAudioTrack.create_audio_track("audio", self.audio_source)

@@ -85,8 +85,8 @@ impl Room {
         // What was taken before and is still there has to be subscribed to again.
         let kept = self.tracks.taken_sids();
         self.select(now);
-        self.resubscribe(now, &kept);
         self.ask_for_layers();
+        self.resubscribe(now, &kept);
         self.drain_peer(now);
     }
 

@@ -92,7 +92,7 @@ impl Publisher {
             .arg(paths::repository().join("tests/rig/python/publisher.py"));
         let config = json!({
             "url": url, "token": token, "identity": identity,
-            "codec": options.codec, "simulcast": options.simulcast,
+            "codec": options.codec, "simulcast": options.simulcast, "scalability": options.scalability,
             "dynacast": options.simulcast, "bitrate": options.video_kbps * 1000,
             "width": options.width, "height": options.height, "fps": options.fps,
             "video": options.video, "audio": options.audio,

@@ -91,6 +91,8 @@ pub struct LiveOptions {
     pub codec: &'static str,
     /// Send several sizes, those that somebody wants.
     pub simulcast: bool,
+    /// Layers of one scalable stream, for example `L3T3_KEY` (VP9 and AV1 only); empty: one layer.
+    pub scalability: &'static str,
     /// Pixels.
     pub width: u32,
     /// Pixels.
@@ -111,6 +113,7 @@ impl Default for LiveOptions {
         Self {
             codec: "h264",
             simulcast: false,
+            scalability: "",
             width: 1280,
             height: 720,
             fps: 30,
