@@ -185,7 +185,7 @@ pub enum Codec {
     H264,
     /// One frame as in RFC 6386.
     Vp8,
-    /// One super frame.
+    /// One super frame, with its index where it has several spatial layers.
     Vp9,
     /// One temporal unit of OBUs with sizes, without a temporal delimiter.
     Av1,

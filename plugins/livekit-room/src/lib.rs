@@ -38,6 +38,7 @@ mod peer;
 mod room;
 mod sdp;
 mod signal;
+mod superframe;
 mod timeline;
 mod tracks;
 

@@ -2,8 +2,11 @@
 
 use gst::prelude::*;
 use haven_e2e::{Left, Publishing, Result, Room, Sinks, Source};
-use haven_rig::LiveOptions;
+use haven_rig::media::{decode_to_end, probe, video_marks};
+use haven_rig::{LiveOptions, tool};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tokio::process::Command;
 
 /// Three sizes and three rates in one stream, the smaller ones used by the larger in key frames only.
 const SCALABLE: &str = "L3T3_KEY";
@@ -126,6 +129,70 @@ async fn a_scalable_stream_is_one_stream(codec: &'static str) -> Result {
             follow(&source, 0, 720).await?;
         }
     }
+    Ok(())
+}
+
+/// Records a scalable stream; returns the file in its folder.
+async fn record_scalable(
+    codec: &'static str,
+    parser: &str,
+    muxer: &str,
+) -> Result<(tempfile::TempDir, PathBuf)> {
+    let room = Room::open(&publishing(codec, SCALABLE)).await?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("room");
+    let source = Source::join(&room, &Sinks::file(parser, muxer, &file), |_| {})?;
+    source.more("video", 60, LIMIT).await?;
+    source.run_for(Duration::from_secs(3)).await?;
+    source.finish().await?;
+    Ok((folder, file))
+}
+
+/// A decoder that isn't libvpx finds the frames of a picture by its index only. It shows those of
+/// the lower layers too, at the same time, since VP9 marks them as shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_scalable_vp9_has_every_picture_in_full_size() -> Result {
+    let (_folder, file) = record_scalable("vp9", "vp9parse", "webmmux").await?;
+    let packets = probe(&file)
+        .await?
+        .stream("video")
+        .ok_or("no video")?
+        .frames;
+    let mut command = Command::new(tool("ffprobe")?);
+    command.args(["-v", "error", "-select_streams", "v", "-show_entries"]);
+    command.args(["frame=width", "-of", "csv=p=0"]).arg(&file);
+    let widths = String::from_utf8(command.output().await?.stdout)?;
+    let full = widths
+        .lines()
+        .filter(|line| line.trim_matches(',') == "1280");
+    let full = full.count() as u64;
+    println!("vp9: {full} pictures in full size of {packets}");
+    assert_eq!(full, packets);
+    assert!(packets >= 60, "{packets}");
+    let counters: Vec<u32> = video_marks(&file)
+        .await?
+        .iter()
+        .filter_map(|mark| mark.reading.counter)
+        .collect();
+    assert!(counters.windows(2).all(|two| two[0] <= two[1]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_scalable_av1_plays_to_the_end() -> Result {
+    let (_folder, file) = record_scalable("av1", "av1parse", "mp4mux").await?;
+    let probed = probe(&file).await?;
+    let video = probed.stream("video").ok_or("no video")?;
+    assert_eq!((video.width, video.height), (1280, 720));
+    decode_to_end(&file).await?;
+    let counters: Vec<u32> = video_marks(&file)
+        .await?
+        .iter()
+        .filter_map(|mark| mark.reading.counter)
+        .collect();
+    println!("av1: {} of {} pictures read", counters.len(), video.frames);
+    assert!(counters.windows(2).all(|two| two[0] < two[1]));
+    assert!(counters.len() as u64 + 15 > video.frames);
     Ok(())
 }
 

@@ -3,9 +3,12 @@
 use super::{Output, Room, connection};
 use crate::event::{Codec, ConnectionState, Frame, Kind, RoomEvent};
 use crate::peer::PeerOutput;
+use crate::superframe;
 use crate::timeline::{Sample, SenderReport};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
+use str0m::format::CodecExtra;
 use str0m::media::MediaData;
 
 impl Room {
@@ -99,10 +102,10 @@ impl Room {
             track: sid,
             codec,
             arrival: media.network_time,
-            data: media.data,
             time,
             key,
             discontinuity: verdict.discontinuity || !media.contiguous,
+            data: whole_picture(media),
         }));
     }
 
@@ -128,6 +131,16 @@ impl Room {
         if let Err(error) = peer.request_keyframe(sid) {
             self.rejoin(now, &error.to_string());
         }
+    }
+}
+
+/// The frame's bytes, made decodable where RTP has left out what a file has.
+fn whole_picture(media: MediaData) -> Arc<[u8]> {
+    match &media.codec_extra {
+        CodecExtra::Vp9(extra) => {
+            superframe::with_index(&media.data, &extra.layers_scheme).map_or(media.data, Into::into)
+        }
+        _ => media.data,
     }
 }
 
