@@ -107,7 +107,7 @@ func parseAnnexB(stream []byte) (*videoClip, error) {
 	return clip, nil
 }
 
-// parseIVF reads the container of VP8, VP9 and AV1 (a header of 32 bytes, then for each frame its length,
+// parseIVF reads the container of VP8 and VP9 (a header of 32 bytes, then for each frame its length,
 // eight bytes of time stamp, and the frame).
 func parseIVF(content []byte) (*videoClip, error) {
 	if len(content) < 32 || string(content[:4]) != "DKIF" {
@@ -119,10 +119,8 @@ func parseIVF(content []byte) (*videoClip, error) {
 		clip.mimeType = webrtc.MimeTypeVP8
 	case "VP90":
 		clip.mimeType = webrtc.MimeTypeVP9
-	case "AV01":
-		clip.mimeType = webrtc.MimeTypeAV1
 	default:
-		return nil, fmt.Errorf("holds %q, which is none of VP8, VP9 and AV1", fourCC)
+		return nil, fmt.Errorf("holds %q, which is neither VP8 nor VP9", fourCC)
 	}
 	headerLength := int(binary.LittleEndian.Uint16(content[6:8]))
 	if headerLength > len(content) {

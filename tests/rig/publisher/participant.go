@@ -26,7 +26,7 @@ type participantConfig struct {
 }
 
 type videoConfig struct {
-	// H.264 byte stream (one slice a picture) or an IVF file (.ivf) with VP8, VP9 or AV1.
+	// H.264 byte stream (one slice a picture) or an IVF file (.ivf) with VP8 or VP9.
 	Path   string  `json:"path"`
 	FPS    float64 `json:"fps"`
 	Width  int     `json:"width"`

@@ -28,8 +28,6 @@ pub enum Codec {
     Vp8,
     /// VP9.
     Vp9,
-    /// AV1, main profile.
-    Av1,
 }
 
 /// Which clip.
@@ -198,10 +196,6 @@ async fn encode_video(spec: ClipSpec, file: &Path) -> Result<()> {
             "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-row-mt", "1",
             "-lag-in-frames", "0", "-auto-alt-ref", "0", "-error-resilient", "1",
             "-keyint_min", &key_interval, "-f", "ivf",
-        ]),
-        Codec::Av1 => command.args([
-            "-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8", "-row-mt", "1",
-            "-lag-in-frames", "0", "-error-resilience", "1", "-keyint_min", &key_interval, "-f", "ivf",
         ]),
     };
     command.arg(file);

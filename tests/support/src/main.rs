@@ -130,7 +130,10 @@ async fn publish(
         VideoCodec::H264 => Codec::H264,
         VideoCodec::Vp8 => Codec::Vp8,
         VideoCodec::Vp9 => Codec::Vp9,
-        VideoCodec::Av1 => Codec::Av1,
+        VideoCodec::Av1 => {
+            let detail = "there is no pre-encoded AV1 clip; add --python";
+            return Err(RigError::unexpected("--codec av1", detail));
+        }
     };
     let spec = if arguments.small {
         ClipSpec::small(codec, ClipSpec::default().seconds)
