@@ -1,5 +1,6 @@
 //! What a room says to the application.
 
+use crate::stats::RoomStats;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub enum RoomEvent {
     },
     /// An encoded frame.
     Frame(Frame),
+    /// How the connection does, once a second while there is one.
+    Stats(RoomStats),
     /// The connection was lost and is being made again.
     Reconnecting {
         /// What was lost.

@@ -38,6 +38,7 @@ mod peer;
 mod room;
 mod sdp;
 mod signal;
+mod stats;
 mod superframe;
 mod timeline;
 mod tracks;
@@ -50,4 +51,5 @@ pub use event::{
 };
 pub use layers::VideoLimits;
 pub use room::{Input, JoinError, Output, ResumeError, Room, RoomConfig};
+pub use stats::{RoomStats, TrackStats, TransportPath};
 pub use timeline::{Sample, SenderReport, Timeline};

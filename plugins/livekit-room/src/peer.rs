@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use str0m::change::SdpOffer;
 use str0m::media::{KeyframeRequestKind, MediaData, Mid};
 use str0m::net::{DatagramRecv, Protocol, Receive};
+use str0m::stats::MediaIngressStats;
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
 
 /// Packets str0m waits for before it gives a lost audio packet up. Audio has no retransmission
@@ -47,13 +48,23 @@ pub(crate) enum PeerOutput {
     Disconnected,
     /// A frame.
     Media(Box<MediaData>),
+    /// What was measured in the last interval.
+    Stats(Box<PeerStats>),
     /// Nothing more until then.
     Wait(Instant),
+}
+
+/// The engine's figures of one moment.
+pub(crate) struct PeerStats {
+    pub(crate) peer: str0m::stats::PeerStats,
+    pub(crate) ingress: Vec<MediaIngressStats>,
 }
 
 /// A subscriber's peer connection.
 pub(crate) struct Peer {
     rtc: Rtc,
+    /// Comes in parts; whole when the engine has nothing more to say.
+    stats: Option<PeerStats>,
     /// The track that each media section carries, from the newest offer.
     tracks: HashMap<Mid, Arc<str>>,
     ssrcs: HashMap<Mid, u32>,
@@ -68,6 +79,7 @@ impl Peer {
         let rtc = guard(|| {
             let mut rtc = RtcConfig::new()
                 .clear_codecs()
+                .set_stats_interval(Some(crate::stats::INTERVAL))
                 .enable_opus(true, false)
                 .enable_vp8(true)
                 .enable_vp9(true)
@@ -89,6 +101,7 @@ impl Peer {
         })?;
         Ok(Self {
             rtc,
+            stats: None,
             tracks: HashMap::new(),
             ssrcs: HashMap::new(),
             offer: None,
@@ -206,7 +219,12 @@ impl Peer {
     pub(crate) fn poll(&mut self) -> Result<PeerOutput, PeerError> {
         loop {
             let event = match guard(|| self.rtc.poll_output().map_err(engine))? {
-                Output::Timeout(at) => return Ok(PeerOutput::Wait(at)),
+                Output::Timeout(at) => {
+                    return Ok(match self.stats.take() {
+                        Some(stats) => PeerOutput::Stats(Box::new(stats)),
+                        None => PeerOutput::Wait(at),
+                    });
+                }
                 Output::Transmit(transmit) => {
                     return Ok(PeerOutput::Transmit {
                         source: transmit.source,
@@ -219,6 +237,15 @@ impl Peer {
             match event {
                 Event::MediaData(media) => return Ok(PeerOutput::Media(Box::new(media))),
                 Event::Connected => return Ok(PeerOutput::Connected),
+                Event::PeerStats(peer) => {
+                    let ingress = Vec::new();
+                    self.stats = Some(PeerStats { peer, ingress });
+                }
+                Event::MediaIngressStats(media) => {
+                    if let Some(stats) = &mut self.stats {
+                        stats.ingress.push(media);
+                    }
+                }
                 Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                     return Ok(PeerOutput::Disconnected);
                 }

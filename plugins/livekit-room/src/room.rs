@@ -8,6 +8,7 @@ use crate::event::{AudioMode, Choices, ConnectionState, EndReason, Kind, RoomEve
 use crate::keyframe::KeyframeGate;
 use crate::layers::{Layers, VideoLimits};
 use crate::peer::Peer;
+use crate::stats::Holes;
 use crate::timeline::Timeline;
 use crate::tracks::{Change, Tracks};
 use connection::Phase;
@@ -166,6 +167,7 @@ pub struct Room {
     layers: Layers,
     timeline: Timeline,
     gates: HashMap<Arc<str>, KeyframeGate>,
+    holes: Holes,
     outputs: VecDeque<Output>,
     peer_deadline: Option<Instant>,
     /// Since when nobody has published.
@@ -200,6 +202,7 @@ impl Room {
             layers,
             timeline: Timeline::default(),
             gates: HashMap::new(),
+            holes: Holes::default(),
             outputs: VecDeque::from([Output::Join]),
             peer_deadline: None,
             waiting_since: now,
@@ -349,6 +352,7 @@ impl Room {
                 self.gates.remove(&track.sid);
                 self.timeline.remove(&track.sid);
                 self.layers.remove(&track.sid);
+                self.holes.remove(&track.sid);
                 self.event(RoomEvent::TrackEnded(track));
             }
             Change::Muted(track, muted) => {

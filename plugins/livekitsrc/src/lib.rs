@@ -15,6 +15,7 @@ mod runtime;
 mod session;
 mod settings;
 mod stream;
+mod uri;
 
 mod plugin {
     #![allow(

@@ -243,7 +243,7 @@ impl Media {
         };
         match self.pads.push(frame, running_time) {
             Ok(true) => {}
-            Ok(false) => counters.dropped(),
+            Ok(false) => counters.dropped(frame),
             Err(error) => post_stream_error(element, &error),
         }
     }

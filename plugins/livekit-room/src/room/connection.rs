@@ -70,6 +70,7 @@ impl Room {
         self.ever_joined = true;
         self.timeline.clear();
         self.gates.clear();
+        self.holes.clear();
         self.sif_trailer.clone_from(&response.sif_trailer);
         let own = response.participant.clone().unwrap_or_default();
         let room = response.room.clone().unwrap_or_default();

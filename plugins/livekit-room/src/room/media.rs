@@ -52,6 +52,10 @@ impl Room {
                     data,
                 }),
                 Ok(PeerOutput::Media(media)) => self.on_media(now, *media),
+                Ok(PeerOutput::Stats(stats)) => {
+                    let stats = self.holes.complete(*stats, |mid| peer.track(mid).cloned());
+                    self.event(RoomEvent::Stats(stats));
+                }
                 Ok(PeerOutput::Connected) => tracing::debug!("media connection is up"),
                 Ok(PeerOutput::Disconnected) => self.resume(now, "the media connection was lost"),
                 Err(error) => return self.rejoin(now, &error.to_string()),
@@ -76,6 +80,7 @@ impl Room {
         let Some(codec) = codec(media.params.spec().codec) else {
             return;
         };
+        self.holes.on_media(&sid, &media);
         if !self.sif_trailer.is_empty() && media.data.ends_with(&self.sif_trailer) {
             return;
         }

@@ -6,6 +6,7 @@ use crate::counters::Counters;
 use crate::media;
 use crate::session::{Session, StartError};
 use crate::settings::{Settings, TrackChoice};
+use crate::uri;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -49,6 +50,7 @@ impl ObjectSubclass for LiveKitSrc {
     const NAME: &'static str = "GstLiveKitSrc";
     type Type = super::LiveKitSrc;
     type ParentType = gst::Bin;
+    type Interfaces = (gst::URIHandler,);
 }
 
 impl ObjectImpl for LiveKitSrc {
@@ -181,6 +183,38 @@ impl ElementImpl for LiveKitSrc {
 
 impl BinImpl for LiveKitSrc {}
 
+impl URIHandlerImpl for LiveKitSrc {
+    const URI_TYPE: gst::URIType = gst::URIType::Src;
+
+    fn protocols() -> &'static [&'static str] {
+        uri::PROTOCOLS
+    }
+
+    fn uri(&self) -> Option<String> {
+        let settings = self.settings.lock().clone();
+        uri::describe(&settings)
+    }
+
+    fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
+        let running =
+            self.session.lock().is_some() || self.obj().current_state() > gst::State::Ready;
+        if running {
+            return Err(glib::Error::new(
+                gst::URIError::BadState,
+                "the URI can be changed only while the element is stopped",
+            ));
+        }
+        let before = self.settings.lock().clone();
+        let after = uri::apply(uri, &before)
+            .map_err(|error| glib::Error::new(gst::URIError::BadUri, &error.to_string()))?;
+        *self.settings.lock() = after.clone();
+        for name in properties::differing(&before, &after) {
+            self.obj().notify(name);
+        }
+        Ok(())
+    }
+}
+
 impl LiveKitSrc {
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let settings = self.settings.lock().clone();
@@ -252,6 +286,7 @@ impl LiveKitSrc {
     }
 
     pub(crate) fn on_room_event(&self, event: &RoomEvent) {
+        self.counters.on_room_event(event);
         match event {
             RoomEvent::Joined(room) => {
                 gst::info!(CAT, imp = self, "joined {} as {}", room.name, room.identity);
@@ -282,9 +317,6 @@ impl LiveKitSrc {
             }
             RoomEvent::Reconnecting { reason, attempt } => {
                 gst::warning!(CAT, imp = self, "reconnecting, attempt {attempt}: {reason}");
-                if *attempt == 1 {
-                    self.counters.reconnected();
-                }
                 self.post(
                     gst::Structure::builder("livekit-reconnecting")
                         .field("reason", reason)

@@ -22,7 +22,7 @@
 //! records a room as it was published, without decoding.
 
 mod imp;
-mod properties;
+pub(crate) mod properties;
 
 use gst::glib;
 use gst::prelude::*;
@@ -34,7 +34,7 @@ glib::wrapper! {
     /// The element. See the module for what it does.
     pub struct LiveKitSrc(ObjectSubclass<imp::LiveKitSrc>)
         @extends gst::Bin, gst::Element, gst::Object,
-        @implements gst::ChildProxy;
+        @implements gst::ChildProxy, gst::URIHandler;
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {

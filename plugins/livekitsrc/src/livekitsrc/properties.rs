@@ -52,7 +52,7 @@ impl From<livekit_room::ConnectionState> for ConnectionState {
     }
 }
 
-pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+pub(crate) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut all = where_to();
     all.extend(what_and_how());
     all.extend(what_is_true_now());
@@ -205,7 +205,7 @@ fn what_is_true_now() -> Vec<glib::ParamSpec> {
 }
 
 /// Stores a property's new value.
-pub(super) fn store(settings: &mut Settings, name: &str, value: &glib::Value) {
+pub(crate) fn store(settings: &mut Settings, name: &str, value: &glib::Value) {
     let text = || {
         value
             .get::<Option<String>>()
@@ -239,7 +239,7 @@ pub(super) fn store(settings: &mut Settings, name: &str, value: &glib::Value) {
 }
 
 /// A settable property's present value.
-pub(super) fn load(settings: &Settings, name: &str) -> Option<glib::Value> {
+pub(crate) fn load(settings: &Settings, name: &str) -> Option<glib::Value> {
     Some(match name {
         "mint-id" => settings.mint_id.to_value(),
         "url" => settings.url.to_value(),
@@ -258,4 +258,17 @@ pub(super) fn load(settings: &Settings, name: &str) -> Option<glib::Value> {
         "reconnect-timeout" => settings.reconnect_timeout_ms.to_value(),
         _ => return None,
     })
+}
+
+/// Names of the readable properties whose values differ.
+pub(super) fn differing(before: &Settings, after: &Settings) -> Vec<&'static str> {
+    let text = |settings: &Settings, name| {
+        let value = load(settings, name)?;
+        value.serialize().ok()
+    };
+    PROPERTIES
+        .iter()
+        .map(glib::ParamSpec::name)
+        .filter(|name| text(before, name) != text(after, name))
+        .collect()
 }
