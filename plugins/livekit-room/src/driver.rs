@@ -71,6 +71,11 @@ impl Stopper {
             .send_if_modified(|choices| choices.remove(track).is_some());
     }
 
+    /// Whether [`Stopper::stop`] was called.
+    pub fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
     /// Asks the publisher for a key frame. More than two a second are not sent.
     pub fn request_keyframe(&self) {
         // A full queue has the same request in it already.

@@ -29,7 +29,7 @@ const MAX_EVENTS: usize = 512;
 /// Places kept free of frames, for events that must not be lost.
 const RESERVED_EVENTS: usize = 64;
 
-/// How long leaving the room may take: the goodbye's time-out and some.
+/// How long stopping may take: the goodbye's time-out and some, and handlers of the application.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often pads without media are looked after.
@@ -53,8 +53,11 @@ enum Message {
 pub(crate) struct Session {
     stopper: Stopper,
     task: tokio::task::JoinHandle<()>,
+    /// Closed when the task has ended.
     left: std_mpsc::Receiver<()>,
     thread: JoinHandle<()>,
+    /// Closed when the thread has ended.
+    idle: std_mpsc::Receiver<()>,
 }
 
 impl Session {
@@ -67,6 +70,7 @@ impl Session {
         let stopper = driver.stopper();
         let (events, incoming) = mpsc::channel(MAX_EVENTS);
         let (leaving, left) = std_mpsc::channel();
+        let (working, idle) = std_mpsc::channel();
         let mut media = Media {
             element: element.downgrade(),
             stopper: stopper.clone(),
@@ -85,7 +89,12 @@ impl Session {
             .name("livekitsrc:media".into())
             .spawn({
                 let runtime = runtime.clone();
-                move || media.run(&runtime, incoming)
+                move || {
+                    media.run(&runtime, incoming);
+                    // What it holds of the element goes before it is said that it has ended.
+                    drop(media);
+                    drop(working);
+                }
             })?;
         let mut funnel = Funnel::new(events.clone(), stopper.clone());
         let task = runtime.spawn(async move {
@@ -99,6 +108,7 @@ impl Session {
             task,
             left,
             thread,
+            idle,
         })
     }
 
@@ -107,10 +117,15 @@ impl Session {
         self.stopper.stop();
     }
 
-    /// Waits until everything has ended. The pads must be flushing by then.
+    /// Waits until everything has ended, [`STOP_TIMEOUT`] at most. The pads must be flushing by
+    /// then.
     pub(crate) fn join(self) {
-        let left = self.left.recv_timeout(STOP_TIMEOUT);
-        if left == Err(std_mpsc::RecvTimeoutError::Timeout) {
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        let timed_out = |ended: &std_mpsc::Receiver<()>| {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            ended.recv_timeout(patience) == Err(std_mpsc::RecvTimeoutError::Timeout)
+        };
+        if timed_out(&self.left) {
             self.task.abort();
         }
         if self.thread.thread().id() == std::thread::current().id() {
@@ -119,7 +134,12 @@ impl Session {
             tracing::warn!("stopped by its own media thread, which can't be waited for");
             return;
         }
-        // Ends with the task: the channel between them is closed.
+        if timed_out(&self.idle) {
+            // A handler may itself wait for the state change that we are in. The thread does
+            // nothing more when it comes back, and ends.
+            tracing::warn!("a handler of the application keeps the media thread from ending");
+            return;
+        }
         let _ = self.thread.join();
     }
 
@@ -196,6 +216,10 @@ impl Media {
             let Some(element) = self.element.upgrade() else {
                 return;
             };
+            // Nothing is said or shown any more, least of all in the next stay.
+            if self.stopper.is_stopped() {
+                return;
+            }
             match message {
                 Ok(Some(Message::Room(event))) => self.on_event(&element, event),
                 Ok(Some(Message::Ended(reason))) => return self.on_ended(&element, reason),
@@ -244,6 +268,8 @@ impl Media {
         match self.pads.push(frame, running_time) {
             Ok(true) => {}
             Ok(false) => counters.dropped(frame),
+            // Elements were taken away in the middle of it.
+            Err(_) if self.stopper.is_stopped() => {}
             Err(error) => post_stream_error(element, &error),
         }
     }

@@ -298,21 +298,27 @@ pub(crate) fn make_pad(
         .ok_or_else(|| gst::glib::bool_error!("no pad template {template}"))?;
     let pad = gst::GhostPad::builder_from_template(&template)
         .name(&identity.name)
+        .proxy_pad_chain_function(|proxy, parent, buffer| {
+            // Nobody wants it now, as when a player has chosen another stream. That is no error:
+            // the other pads go on, and so does this one when it is linked again.
+            match gst::ProxyPad::chain_default(proxy, parent, buffer) {
+                Err(gst::FlowError::NotLinked) => Ok(gst::FlowSuccess::Ok),
+                flow => flow,
+            }
+        })
         .build();
-    name_stream(&pad, kind, identity);
+    name_stream(&pad, identity);
     survive_unlinking(&pad);
     pad.set_active(true)?;
     Ok(pad)
 }
 
 /// What stands behind the pad may be replaced; downstream sees one stream all the time.
-fn name_stream(pad: &gst::GhostPad, kind: Kind, identity: &PadIdentity) {
-    let types = match kind {
-        Kind::Video => gst::StreamType::VIDEO,
-        Kind::Audio => gst::StreamType::AUDIO,
-    };
-    let flags = gst::StreamFlags::SELECT;
-    let stream = gst::Stream::new(Some(&identity.stream_id), None, types, flags);
+///
+/// The event carries no `GstStream`: players that find one there wait for a collection, and a
+/// source whose pads come and go can't say all of it before the first caps. Without one they make
+/// their own, as for every other source (decodebin3 and parsebin 1.22: seen by playing).
+fn name_stream(pad: &gst::GhostPad, identity: &PadIdentity) {
     let identity = identity.clone();
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
         if let Some(gst::PadProbeData::Event(event)) = &mut info.data
@@ -320,7 +326,6 @@ fn name_stream(pad: &gst::GhostPad, kind: Kind, identity: &PadIdentity) {
         {
             *event = gst::event::StreamStart::builder(&identity.stream_id)
                 .group_id(identity.group)
-                .stream(stream.clone())
                 .seqnum(event.seqnum())
                 .build();
         }

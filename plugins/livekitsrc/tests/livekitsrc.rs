@@ -144,3 +144,118 @@ fn no_property_lacks_its_text() {
         }
     }
 }
+
+fn refused(element: &gst::Element, uri: &str) -> (gst::URIError, String) {
+    let handler = element.dynamic_cast_ref::<gst::URIHandler>().unwrap();
+    let error = handler.set_uri(uri).unwrap_err();
+    (
+        error.kind().expect("an error of GstURIError"),
+        error.message().into(),
+    )
+}
+
+#[test]
+fn a_uri_becomes_properties_and_comes_back_without_its_secrets() {
+    init();
+    let uri = "livekits://example.livekit.cloud/my%20room?token=hush&latency=300&participant=ann";
+    let element = gst::Element::make_from_uri(gst::URIType::Src, uri, None).unwrap();
+    assert_eq!(element.type_().name(), "GstLiveKitSrc");
+    assert_eq!(
+        element.property::<String>("url"),
+        "wss://example.livekit.cloud"
+    );
+    assert_eq!(element.property::<String>("room"), "my room");
+    assert_eq!(element.property::<u32>("latency"), 300);
+    let handler = element.dynamic_cast_ref::<gst::URIHandler>().unwrap();
+    let said = handler.uri().unwrap();
+    assert!(
+        said.contains("latency=300") && !said.contains("hush"),
+        "{said}"
+    );
+    element.set_property("participant", "bob");
+    assert!(handler.uri().unwrap().contains("participant=bob"));
+}
+
+#[test]
+fn a_wrong_uri_is_refused_with_a_reason_and_changes_nothing() {
+    let element = element();
+    element.set_property("url", "ws://127.0.0.1:1");
+    for (uri, hint) in [
+        ("pumpfun://0OIl", "no mint"),
+        ("livekit://host/room?token=hush&color=red", "'color'"),
+        (
+            "livekit://host/room?api-secret=hush&latency=many",
+            "'latency'",
+        ),
+        ("livekit://me:hush@host/room", "api-secret"),
+    ] {
+        let (kind, text) = refused(&element, uri);
+        assert_eq!(kind, gst::URIError::BadUri, "{uri}");
+        assert!(
+            text.contains(hint) && !text.contains("hush"),
+            "{uri}: {text}"
+        );
+    }
+    assert_eq!(element.property::<String>("url"), "ws://127.0.0.1:1");
+}
+
+#[test]
+fn the_uri_of_a_running_element_stays() {
+    // Accepts connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let element = element();
+    let uri = format!("livekit://127.0.0.1:{port}/room?token=x");
+    let handler = element.dynamic_cast_ref::<gst::URIHandler>().unwrap();
+    handler.set_uri(&uri).unwrap();
+    element.set_state(gst::State::Paused).unwrap();
+    let (kind, _) = refused(&element, "livekit://other/room");
+    assert_eq!(kind, gst::URIError::BadState);
+    element.set_state(gst::State::Null).unwrap();
+    handler.set_uri("livekit://other/room").unwrap();
+    assert_eq!(handler.uri().unwrap(), "livekit://other/room");
+}
+
+#[test]
+fn the_latency_is_known_before_there_are_pads() {
+    let element = element();
+    element.set_property("latency", 350u32);
+    let mut query = gst::query::Latency::new();
+    assert!(element.query(&mut query));
+    let expected = (true, gst::ClockTime::from_mseconds(350), None);
+    assert_eq!(query.result(), expected);
+}
+
+#[test]
+fn a_fresh_element_counts_from_zero() {
+    let stats = element().property::<gst::Structure>("stats");
+    assert_eq!(stats.get::<u64>("video-frames"), Ok(0));
+    assert_eq!(stats.get::<gst::Array>("tracks").unwrap().len(), 0);
+    assert!(!stats.has_field("round-trip-time"));
+}
+
+#[test]
+fn the_document_names_every_property_signal_and_enum_value() {
+    let element = element();
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/elements/livekitsrc.md"
+    );
+    let document = std::fs::read_to_string(path).unwrap();
+    let has = |name: &str| document.contains(&format!("`{name}"));
+    for property in element.list_properties() {
+        if property.owner_type() != element.type_() {
+            continue;
+        }
+        assert!(has(property.name()), "{}", property.name());
+        if let Some(values) = gst::glib::EnumClass::with_type(property.value_type()) {
+            for value in values.values() {
+                assert!(has(value.nick()), "{}: {}", property.name(), value.nick());
+            }
+        }
+    }
+    for signal in ["request-token", "select-track"] {
+        let known = gst::glib::subclass::SignalId::lookup(signal, element.type_());
+        assert!(known.is_some() && has(signal), "{signal}");
+    }
+}

@@ -1,3 +1,4 @@
+use super::messages::describe;
 use super::properties::{
     self, ConnectionState, PROP_CONNECTION_STATE, PROP_ROOM_NAME, PROP_STATS, PROP_STREAMER_SID,
 };
@@ -10,13 +11,13 @@ use crate::uri;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use livekit_room::{Choice, EndReason, Kind, RoomEvent, Track, TrackSource};
+use livekit_room::{Choice, Kind, Track};
 use parking_lot::Mutex;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "livekitsrc",
         gst::DebugColorFlags::empty(),
@@ -28,9 +29,9 @@ const SELECT_TRACK_SIGNAL: &str = "select-track";
 
 /// What the application may ask about the connection.
 #[derive(Default)]
-struct Status {
+pub(super) struct Status {
     connection: ConnectionState,
-    room_name: Option<String>,
+    pub(super) room_name: Option<String>,
     streamer_sid: Option<String>,
 }
 
@@ -39,8 +40,8 @@ struct Status {
 pub struct LiveKitSrc {
     settings: Mutex<Settings>,
     session: Mutex<Option<Session>>,
-    status: Mutex<Status>,
-    counters: Counters,
+    pub(super) status: Mutex<Status>,
+    pub(super) counters: Counters,
     /// Between the changes to and from PLAYING: running time means something.
     playing: AtomicBool,
 }
@@ -143,6 +144,20 @@ impl ElementImpl for LiveKitSrc {
                 .collect()
         });
         &TEMPLATES
+    }
+
+    /// The latency is the same with and without pads: a pipeline asks before there are any.
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        let answered = self.parent_query(query);
+        let gst::QueryViewMut::Latency(latency) = query.view_mut() else {
+            return answered;
+        };
+        let (live, _, _) = latency.result();
+        if !answered || !live {
+            let own = gst::ClockTime::from_mseconds(self.settings.lock().latency_ms.into());
+            latency.set(true, own, gst::ClockTime::NONE);
+        }
+        true
     }
 
     fn change_state(
@@ -285,94 +300,7 @@ impl LiveKitSrc {
         })
     }
 
-    pub(crate) fn on_room_event(&self, event: &RoomEvent) {
-        self.counters.on_room_event(event);
-        match event {
-            RoomEvent::Joined(room) => {
-                gst::info!(CAT, imp = self, "joined {} as {}", room.name, room.identity);
-                self.status.lock().room_name = Some(room.name.clone());
-                self.obj().notify(PROP_ROOM_NAME);
-                self.post(
-                    gst::Structure::builder("livekit-connected")
-                        .field("room-name", &room.name)
-                        .field("room-sid", &room.sid)
-                        .field("identity", &room.identity),
-                );
-            }
-            RoomEvent::State(state) => self.set_connection((*state).into()),
-            RoomEvent::Streamer(streamer) => {
-                self.set_streamer(streamer.as_ref().map(|streamer| streamer.sid.clone()));
-                let streamer = streamer.as_ref();
-                self.post(
-                    gst::Structure::builder("livekit-participant")
-                        .field("sid", streamer.map(|streamer| &streamer.sid))
-                        .field("identity", streamer.map(|streamer| &streamer.identity))
-                        .field("name", streamer.map(|streamer| &streamer.name)),
-                );
-            }
-            RoomEvent::TrackStarted(track) => self.post_track(track, "started"),
-            RoomEvent::TrackEnded(track) => self.post_track(track, "ended"),
-            RoomEvent::TrackMuted { track, muted } => {
-                self.post_track(track, if *muted { "muted" } else { "unmuted" });
-            }
-            RoomEvent::Reconnecting { reason, attempt } => {
-                gst::warning!(CAT, imp = self, "reconnecting, attempt {attempt}: {reason}");
-                self.post(
-                    gst::Structure::builder("livekit-reconnecting")
-                        .field("reason", reason)
-                        .field("attempt", attempt),
-                );
-            }
-            _ => {}
-        }
-    }
-
-    /// The room is over: tells the application, as an end of stream where that makes sense.
-    pub(crate) fn on_ended(&self, reason: &EndReason, has_pads: bool, ever_joined: bool) {
-        gst::info!(CAT, imp = self, "ended: {reason}");
-        self.set_streamer(None);
-        let word = match reason {
-            EndReason::Stopped => return,
-            EndReason::RoomDeleted => "room-deleted",
-            EndReason::Removed => "removed",
-            EndReason::DuplicateIdentity => "duplicate-identity",
-            EndReason::NoPublisher => "no-publisher",
-            EndReason::NotAuthorized(_) => "not-authorized",
-            EndReason::NotFound(_) => "not-found",
-            EndReason::Connection(_) => "connection",
-        };
-        self.post(
-            gst::Structure::builder("livekit-ended")
-                .field("reason", word)
-                .field("text", reason.to_string()),
-        );
-        self.set_connection(ConnectionState::Disconnected);
-        match reason {
-            EndReason::NotAuthorized(_) => {
-                gst::element_imp_error!(self, gst::ResourceError::NotAuthorized, ("{reason}"));
-            }
-            EndReason::NotFound(_) => {
-                gst::element_imp_error!(self, gst::ResourceError::NotFound, ("{reason}"));
-            }
-            EndReason::Connection(_) if ever_joined => {
-                gst::element_imp_error!(self, gst::ResourceError::Read, ("{reason}"));
-            }
-            EndReason::Connection(_) => {
-                gst::element_imp_error!(self, gst::ResourceError::OpenRead, ("{reason}"));
-            }
-            // Without pads there is nothing an end of stream could travel on.
-            _ if !has_pads => {
-                gst::element_imp_error!(
-                    self,
-                    gst::ResourceError::NotFound,
-                    ("the room ended before anything was published: {reason}")
-                );
-            }
-            _ => {}
-        }
-    }
-
-    fn set_connection(&self, state: ConnectionState) {
+    pub(super) fn set_connection(&self, state: ConnectionState) {
         let before = std::mem::replace(&mut self.status.lock().connection, state);
         if before != state {
             gst::info!(CAT, imp = self, "{before:?} -> {state:?}");
@@ -380,15 +308,11 @@ impl LiveKitSrc {
         }
     }
 
-    fn set_streamer(&self, sid: Option<String>) {
+    pub(super) fn set_streamer(&self, sid: Option<String>) {
         let before = std::mem::replace(&mut self.status.lock().streamer_sid, sid.clone());
         if before != sid {
             self.obj().notify(PROP_STREAMER_SID);
         }
-    }
-
-    fn post_track(&self, track: &Track, state: &str) {
-        self.post(describe(track).field("state", state));
     }
 
     /// Whether the application wants to be asked about tracks.
@@ -407,36 +331,4 @@ impl LiveKitSrc {
             .and_then(|answer| answer.get::<TrackChoice>().ok());
         answer.unwrap_or_default().into()
     }
-
-    fn post(&self, structure: gst::structure::Builder) {
-        let element = self.obj();
-        let message = gst::message::Element::builder(structure.build())
-            .src(&*element)
-            .build();
-        let _ = element.post_message(message);
-    }
-}
-
-/// A track for messages and signals.
-fn describe(track: &Track) -> gst::structure::Builder {
-    let kind = match track.kind {
-        Kind::Video => "video",
-        Kind::Audio => "audio",
-    };
-    let source = match track.source {
-        TrackSource::Unknown => "unknown",
-        TrackSource::Camera => "camera",
-        TrackSource::Microphone => "microphone",
-        TrackSource::ScreenShare => "screen-share",
-        TrackSource::ScreenShareAudio => "screen-share-audio",
-    };
-    gst::Structure::builder("livekit-track")
-        .field("sid", &*track.sid)
-        .field("kind", kind)
-        .field("source", source)
-        .field("identity", &*track.identity)
-        .field("participant-name", &*track.participant_name)
-        .field("name", &*track.name)
-        .field("width", track.width)
-        .field("height", track.height)
 }

@@ -22,6 +22,7 @@
 //! records a room as it was published, without decoding.
 
 mod imp;
+mod messages;
 pub(crate) mod properties;
 
 use gst::glib;

@@ -13,6 +13,14 @@ pub(super) const PROP_ROOM_NAME: &str = "room-name";
 pub(super) const PROP_STREAMER_SID: &str = "streamer-sid";
 pub(super) const PROP_STATS: &str = "stats";
 
+const STATS_BLURB: &str = "livekitsrc-stats: counted since the element started (uint64): \
+    video-frames, video-bytes, audio-frames, audio-bytes, dropped-frames, reconnects; of the \
+    connection, where known: round-trip-time (uint64, ns), protocol, local-address, \
+    remote-address (string); tracks: array of livekitsrc-track-stats with sid, identity, kind, \
+    codec (string), width, height (uint, pixels), muted (boolean), frames, bytes, bitrate (bit/s), \
+    key-frames, dropped-frames, packets, packets-lost (uint64), loss (double, 0 to 1), \
+    jitter (uint64, ns), nacks, plis (uint64)";
+
 /// State of the connection to the room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstLiveKitSrcConnectionState")]
@@ -198,7 +206,7 @@ fn what_is_true_now() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>(PROP_STATS)
             .nick("Statistics")
-            .blurb("video-frames, video-bytes, audio-frames, audio-bytes, dropped-frames, reconnects: counted since the element started (uint64)")
+            .blurb(STATS_BLURB)
             .read_only()
             .build(),
     ]
