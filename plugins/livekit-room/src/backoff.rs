@@ -41,6 +41,11 @@ impl Backoff {
         ceiling.mul_f64(rand::rng().random::<f64>())
     }
 
+    /// Lets the waits grow to this from now on.
+    pub(crate) fn set_longest(&mut self, longest: Duration) {
+        self.longest = longest;
+    }
+
     pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }

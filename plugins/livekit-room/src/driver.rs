@@ -143,8 +143,8 @@ impl Driver {
                         destination,
                         data,
                     } => sockets.send(source, destination, &data),
-                    Output::Signal(request) => signalling.send(*request).await,
-                    Output::ConfirmResumed => signalling.confirm_resumed().await,
+                    Output::Signal(request) => signalling.send(request),
+                    Output::Regions(regions) => signalling.prefer(regions),
                     Output::Join => signalling.join(),
                     Output::Resume => signalling.resume(),
                     Output::Ended(reason) => {

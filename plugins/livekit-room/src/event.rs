@@ -1,6 +1,7 @@
 //! What a room says to the application.
 
 use crate::stats::RoomStats;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -43,6 +44,26 @@ pub enum RoomEvent {
         /// How many attempts were made since the connection last held, from 1.
         attempt: u32,
     },
+    /// Somebody is in the room: everybody who was there at the join, and who came since. Who is
+    /// there before and after a reconnect isn't said again.
+    ParticipantJoined(Participant),
+    /// Somebody left the room.
+    ParticipantLeft(Participant),
+    /// Somebody sent a data message into the room.
+    Data(DataMessage),
+}
+
+/// A data message of the room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataMessage {
+    /// Identity of its sender; empty where the server sent it.
+    pub identity: String,
+    /// The topic it was sent under; empty without one. LiveKit's chat has `lk.chat`.
+    pub topic: String,
+    /// What was sent, at most 64 KiB.
+    pub payload: Bytes,
+    /// Whether it came by the channel on which nothing is lost.
+    pub reliable: bool,
 }
 
 /// The room that was joined.

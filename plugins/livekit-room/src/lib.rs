@@ -30,10 +30,12 @@
 
 mod access;
 mod backoff;
+mod data;
 mod driver;
 mod event;
 mod keyframe;
 mod layers;
+mod participants;
 mod peer;
 mod room;
 mod sdp;
@@ -46,8 +48,8 @@ mod tracks;
 pub use access::{Access, AccessError, AccessFuture, ApiKey, FixedToken, TokenSource, ViewerToken};
 pub use driver::{Driver, Stopper};
 pub use event::{
-    AudioMode, Choice, Choices, Codec, ConnectionState, EndReason, Frame, JoinedRoom, Kind,
-    Participant, Role, RoomEvent, Track, TrackSource, VideoSource,
+    AudioMode, Choice, Choices, Codec, ConnectionState, DataMessage, EndReason, Frame, JoinedRoom,
+    Kind, Participant, Role, RoomEvent, Track, TrackSource, VideoSource,
 };
 pub use layers::VideoLimits;
 pub use room::{Input, JoinError, Output, ResumeError, Room, RoomConfig};

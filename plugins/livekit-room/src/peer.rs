@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use str0m::change::SdpOffer;
+use str0m::channel::ChannelId;
 use str0m::media::{KeyframeRequestKind, MediaData, Mid};
 use str0m::net::{DatagramRecv, Protocol, Receive};
 use str0m::stats::MediaIngressStats;
@@ -50,6 +51,8 @@ pub(crate) enum PeerOutput {
     Media(Box<MediaData>),
     /// What was measured in the last interval.
     Stats(Box<PeerStats>),
+    /// A packet of the room's reliable or lossy data channel.
+    Data { reliable: bool, packet: Vec<u8> },
     /// Nothing more until then.
     Wait(Instant),
 }
@@ -71,6 +74,8 @@ pub(crate) struct Peer {
     offer: Option<proto::SessionDescription>,
     answer: Option<proto::SessionDescription>,
     early_candidates: Vec<Candidate>,
+    /// The room's data channels, with whether they are reliable.
+    channels: HashMap<ChannelId, bool>,
 }
 
 impl Peer {
@@ -107,6 +112,7 @@ impl Peer {
             offer: None,
             answer: None,
             early_candidates: Vec::new(),
+            channels: HashMap::new(),
         })
     }
 
@@ -246,12 +252,35 @@ impl Peer {
                         stats.ingress.push(media);
                     }
                 }
+                Event::ChannelOpen(id, label) => self.on_channel(id, &label),
+                Event::ChannelClose(id) => {
+                    self.channels.remove(&id);
+                }
+                Event::ChannelData(message) => {
+                    if let Some(reliable) = self.channels.get(&message.id) {
+                        return Ok(PeerOutput::Data {
+                            reliable: *reliable,
+                            packet: message.data,
+                        });
+                    }
+                }
                 Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                     return Ok(PeerOutput::Disconnected);
                 }
                 _ => {}
             }
         }
+    }
+
+    /// The labels are part of LiveKit's protocol.
+    fn on_channel(&mut self, id: ChannelId, label: &str) {
+        let reliable = match label {
+            "_reliable" => true,
+            "_lossy" => false,
+            _ => return,
+        };
+        self.channels.retain(|_, known| *known != reliable);
+        self.channels.insert(id, reliable);
     }
 
     /// The track whose frames come in this media section.

@@ -1,17 +1,22 @@
 //! The room's state machine: no sockets, no threads, no clock.
 
 mod connection;
+mod error;
+mod leave;
 mod media;
 
 use crate::backoff::Backoff;
+use crate::data::DataInbox;
 use crate::event::{AudioMode, Choices, ConnectionState, EndReason, Kind, RoomEvent, VideoSource};
 use crate::keyframe::KeyframeGate;
 use crate::layers::{Layers, VideoLimits};
+use crate::participants::{Participants, Presence};
 use crate::peer::Peer;
 use crate::stats::Holes;
 use crate::timeline::Timeline;
 use crate::tracks::{Change, Tracks};
 use connection::Phase;
+pub use error::{JoinError, ResumeError};
 use livekit_protocol as proto;
 use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
@@ -55,31 +60,6 @@ impl Default for RoomConfig {
             ice_addresses: Vec::new(),
         }
     }
-}
-
-/// Why a join failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JoinError {
-    /// The token is refused; asking again with the same right won't help.
-    #[error("not authorized: {0}")]
-    NotAuthorized(String),
-    /// The stream is not there.
-    #[error("not found: {0}")]
-    NotFound(String),
-    /// The server can't be reached, or isn't able to now.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-/// Why a resume failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResumeError {
-    /// The server can't be reached; the session may still be there.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The server no longer knows the session: join anew.
-    #[error("{0}")]
-    SessionLost(String),
 }
 
 /// What happened outside.
@@ -134,8 +114,9 @@ pub enum Output {
     Resume,
     /// Send this message to the server.
     Signal(Box<Request>),
-    /// Tell the signalling client that the resume is complete.
-    ConfirmResumed,
+    /// The server named these addresses of itself (`ws://…`, `wss://…`), the nearest first: the
+    /// next joins are to try them before the token's own.
+    Regions(Vec<String>),
     /// Send this datagram.
     Transmit {
         /// From this local address.
@@ -163,8 +144,10 @@ pub struct Room {
     state: ConnectionState,
     /// Made with the first offer's join; dropped with the connection.
     peer: Option<Peer>,
+    participants: Participants,
     tracks: Tracks,
     layers: Layers,
+    data: DataInbox,
     timeline: Timeline,
     gates: HashMap<Arc<str>, KeyframeGate>,
     holes: Holes,
@@ -174,15 +157,17 @@ pub struct Room {
     waiting_since: Instant,
     /// Last frame of a taken track, or since when one is expected.
     last_media: Instant,
-    /// Wait before the next attempt to recover from a stall.
-    stall_backoff: Duration,
+    /// Attempts to recover since frames came last.
+    stalls: u32,
     /// Since when the connection is lost.
     lost_since: Option<Instant>,
     backoff: Backoff,
     /// When the connection was made or made whole again.
     connected_at: Instant,
-    /// The connection that was lost last had just been made.
-    unproven: bool,
+    /// How many connections in a row were lost just after they were made.
+    unproven: u32,
+    /// The last frame, whether or not more are expected.
+    last_frame: Option<Instant>,
     ever_joined: bool,
     /// What server-made frames (after an unpublish) end with; empty where the server has none.
     sif_trailer: Vec<u8>,
@@ -198,8 +183,10 @@ impl Room {
             phase: Phase::Joining,
             state: ConnectionState::Connecting,
             peer: None,
+            participants: Participants::default(),
             tracks,
             layers,
+            data: DataInbox::default(),
             timeline: Timeline::default(),
             gates: HashMap::new(),
             holes: Holes::default(),
@@ -207,11 +194,12 @@ impl Room {
             peer_deadline: None,
             waiting_since: now,
             last_media: now,
-            stall_backoff: connection::STALL,
+            stalls: 0,
             lost_since: None,
             backoff: connection::rejoin_backoff(),
             connected_at: now,
-            unproven: false,
+            unproven: 0,
+            last_frame: None,
             ever_joined: false,
             sif_trailer: Vec::new(),
         }
@@ -267,6 +255,8 @@ impl Room {
                 self.layers.update(&update.participants);
                 self.select(now);
                 self.ask_for_layers();
+                let presence = self.participants.update(&update.participants);
+                self.tell_presence(presence);
             }
             Response::Leave(leave) => self.on_leave(now, &leave),
             Response::SubscriptionResponse(response) => {
@@ -332,6 +322,15 @@ impl Room {
             if self.state == ConnectionState::Live {
                 self.set_state(ConnectionState::Waiting);
             }
+        }
+    }
+
+    fn tell_presence(&mut self, changes: Vec<Presence>) {
+        for change in changes {
+            self.event(match change {
+                Presence::Joined(participant) => RoomEvent::ParticipantJoined(participant),
+                Presence::Left(participant) => RoomEvent::ParticipantLeft(participant),
+            });
         }
     }
 

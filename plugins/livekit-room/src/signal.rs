@@ -1,24 +1,59 @@
 //! The signalling connection: joins, resumes, messages, one at a time.
 
+mod dial;
+mod link;
+mod regions;
+mod request;
+
 use crate::access::{AccessError, TokenSource};
 use crate::room::{JoinError, ResumeError};
+use dial::{DialError, Dialer, Patience, WebSocket};
+use futures_util::StreamExt;
+use link::{Incoming, KeepAlive, Link};
 use livekit_protocol as proto;
-use livekit_signaling::{
-    SignalClient, SignalError, SignalEvent, SignalEvents, SignalOptions, SignalResult,
-};
 use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
+use regions::Servers;
+pub(crate) use regions::is_cloud;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 
-/// A token source and a server have this long together, so that a waited-for room is asked often.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(8);
-/// A resume that takes longer is better replaced by a join.
-const RESUME_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a token may take; a source that asks a service has a shorter time-out of its own.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The first join: nothing is missed while it waits.
+const FIRST: Patience = Patience {
+    connect: Duration::from_secs(5),
+    answer: Duration::from_secs(8),
+};
+/// A room that was lost is asked often: with the longest wait between joins (a second)
+/// the time to connect stays below two seconds.
+const EAGER: Patience = Patience {
+    connect: Duration::from_millis(900),
+    answer: Duration::from_millis(900),
+};
+/// A server that is slow must be reached some time, too. livekit-server itself gives a join 3 s
+/// and tries again.
+const PATIENT: Patience = Patience {
+    connect: Duration::from_secs(3),
+    answer: Duration::from_secs(6),
+};
+/// Every how many eager joins a patient one is made.
+const PATIENT_EACH: u32 = 4;
+/// A resume that takes longer is better replaced by a join.
+const RESUME: Patience = Patience {
+    connect: Duration::from_millis(900),
+    answer: Duration::from_secs(2),
+};
+
+/// Longest refreshed token that is kept.
+const MAX_TOKEN_BYTES: usize = 16 << 10;
 
 /// What came of the signalling connection.
 pub(crate) enum Signal {
@@ -34,122 +69,157 @@ pub(crate) enum Signal {
     Closed(String),
 }
 
-type JoinResult = Result<(String, SignalClient, proto::JoinResponse, SignalEvents), JoinError>;
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A join that succeeded.
+struct Joined {
+    session: Session,
+    response: Box<proto::JoinResponse>,
+    link: Link,
+}
+
+/// What a resume needs.
+#[derive(Clone)]
+struct Session {
+    url: String,
+    /// The newest the server gave, or the one it was joined with.
+    token: String,
+    participant_sid: String,
+    keep_alive: KeepAlive,
+}
 
 /// The operation under way, if any. Messages wait until it is over.
 enum Operation {
     None,
-    Join(Pending<JoinResult>),
-    Resume(Pending<Result<SignalResult<proto::ReconnectResponse>, tokio::time::error::Elapsed>>),
+    Join(Pending<(Servers, Result<Joined, JoinError>)>),
+    Resume(Pending<Result<Link, ResumeError>>),
 }
 
 /// One signalling connection after the other.
 pub(crate) struct Signalling {
     tokens: Arc<dyn TokenSource>,
+    dialer: Arc<Dialer>,
     operation: Operation,
-    client: Option<Arc<SignalClient>>,
-    events: Option<SignalEvents>,
-    /// Restarting a live connection closes the old one, and that is reported too.
-    stale_close_expected: bool,
-    alive: bool,
+    link: Option<Link>,
+    session: Option<Session>,
+    servers: Servers,
+    /// Joins that failed since the last that succeeded.
+    failed_joins: u32,
+    ever_joined: bool,
+    /// Why the link is no good though it hasn't said so.
+    broken: Option<String>,
 }
 
 impl Signalling {
     pub(crate) fn new(tokens: Arc<dyn TokenSource>) -> Self {
         Self {
             tokens,
+            dialer: Arc::default(),
             operation: Operation::None,
-            client: None,
-            events: None,
-            stale_close_expected: false,
-            alive: false,
+            link: None,
+            session: None,
+            servers: Servers::default(),
+            failed_joins: 0,
+            ever_joined: false,
+            broken: None,
         }
+    }
+
+    /// The servers that the next joins try first.
+    pub(crate) fn prefer(&mut self, regions: Vec<String>) {
+        self.servers.give(regions);
     }
 
     /// Begins a join on a new connection; the old one is closed first.
     pub(crate) fn join(&mut self) {
-        let old = self.client.take();
-        self.events = None;
-        self.alive = false;
-        self.stale_close_expected = false;
-        let tokens = self.tokens.clone();
+        let old = self.link.take();
+        self.broken = None;
+        self.session = None;
+        let join = Join {
+            tokens: self.tokens.clone(),
+            dialer: self.dialer.clone(),
+            patience: match (self.ever_joined, self.failed_joins) {
+                (false, _) => FIRST,
+                (true, failed) if failed % PATIENT_EACH == PATIENT_EACH - 1 => PATIENT,
+                (true, _) => EAGER,
+            },
+            // The first join has one attempt for everything; later ones take turns.
+            everywhere: !self.ever_joined,
+        };
+        let mut servers = std::mem::take(&mut self.servers);
         self.operation = Operation::Join(Box::pin(async move {
             if let Some(old) = old {
-                let _ = tokio::time::timeout(CLOSE_TIMEOUT, old.close()).await;
+                old.close(CLOSE_TIMEOUT).await;
             }
-            match tokio::time::timeout(JOIN_TIMEOUT, join(&*tokens)).await {
-                Ok(result) => result,
-                Err(_) => Err(JoinError::Unavailable(
-                    "the LiveKit server did not answer in time".into(),
-                )),
-            }
+            let result = join.run(&mut servers).await;
+            (servers, result)
         }));
     }
 
     /// Begins a resume of the session.
     pub(crate) fn resume(&mut self) {
-        let Some(client) = self.client.clone() else {
-            let lost = SignalError::Closed;
-            self.operation = Operation::Resume(Box::pin(std::future::ready(Ok(Err(lost)))));
-            return;
-        };
-        self.stale_close_expected |= self.alive;
-        self.operation =
-            Operation::Resume(Box::pin(tokio::time::timeout(RESUME_TIMEOUT, async move {
-                client
-                    .restart(proto::ReconnectReason::RrSignalDisconnected)
-                    .await
-            })));
+        let old = self.link.take();
+        self.broken = None;
+        let (session, dialer) = (self.session.clone(), self.dialer.clone());
+        self.operation = Operation::Resume(Box::pin(async move {
+            let Some(session) = session else {
+                return Err(ResumeError::SessionLost("there is no session".into()));
+            };
+            // The server takes the new connection for the old one; a goodbye would end both.
+            drop(old);
+            resume(&dialer, &session).await
+        }));
     }
 
-    /// Tells the client that the session is whole again, so that it sends what it held back.
-    pub(crate) async fn confirm_resumed(&mut self) {
-        if let Some(client) = &self.client {
-            client.set_reconnected().await;
-        }
-    }
-
-    pub(crate) async fn send(&mut self, request: Request) {
-        // While an operation runs, the client may hold its lock for seconds.
-        if let (Operation::None, Some(client)) = (&self.operation, &self.client) {
-            client.send(request).await;
+    /// Queues a request; never waits. What comes while no connection is there is not kept: after
+    /// a resume the room says everything anew.
+    pub(crate) fn send(&mut self, request: Box<Request>) {
+        if let Some(link) = &self.link
+            && let Err(full) = link.send(request)
+        {
+            self.broken = Some(full.to_string());
         }
     }
 
     /// The next thing that comes. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Signal {
-        loop {
-            match &mut self.operation {
-                Operation::Join(pending) => {
-                    let result = pending.await;
-                    self.operation = Operation::None;
-                    return self.joined(result);
-                }
-                Operation::Resume(pending) => {
-                    let result = pending.await;
-                    self.operation = Operation::None;
-                    return self.resumed(result);
-                }
-                Operation::None => {}
+        if let Some(why) = self.broken.take() {
+            self.link = None;
+            return Signal::Closed(why);
+        }
+        match &mut self.operation {
+            Operation::Join(pending) => {
+                let (servers, result) = pending.await;
+                self.operation = Operation::None;
+                self.servers = servers;
+                return self.joined(result);
             }
-            let Some(events) = &mut self.events else {
-                return std::future::pending().await;
-            };
-            match events.recv().await {
-                Some(SignalEvent::Message(message)) => return Signal::Message(message),
-                Some(SignalEvent::Close(_)) if self.stale_close_expected => {
-                    self.stale_close_expected = false;
+            Operation::Resume(pending) => {
+                let result = pending.await;
+                self.operation = Operation::None;
+                return match result {
+                    Ok(link) => {
+                        self.link = Some(link);
+                        Signal::Resumed
+                    }
+                    Err(error) => Signal::ResumeFailed(error),
+                };
+            }
+            Operation::None => {}
+        }
+        let Some(link) = &mut self.link else {
+            return std::future::pending().await;
+        };
+        match link.next().await {
+            Incoming::Message(message) => {
+                if let Response::RefreshToken(token) = &*message {
+                    self.refresh(token.clone());
                 }
-                Some(SignalEvent::Close(why)) => {
-                    self.alive = false;
-                    return Signal::Closed(why.into_owned());
-                }
-                None => {
-                    self.events = None;
-                    self.alive = false;
-                    return Signal::Closed("the signalling client ended".into());
-                }
+                Signal::Message(message)
+            }
+            Incoming::Closed(why) => {
+                self.link = None;
+                Signal::Closed(why)
             }
         }
     }
@@ -157,87 +227,169 @@ impl Signalling {
     /// Closes the connection, the goodbye included.
     pub(crate) async fn close(mut self) {
         self.operation = Operation::None;
-        if let Some(client) = self.client.take() {
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, client.close()).await;
+        if let Some(link) = self.link.take() {
+            link.close(CLOSE_TIMEOUT).await;
         }
     }
 
-    fn joined(&mut self, result: JoinResult) -> Signal {
+    fn joined(&mut self, result: Result<Joined, JoinError>) -> Signal {
         match result {
-            Ok((url, client, response, events)) => {
-                self.client = Some(Arc::new(client));
-                self.events = Some(events);
-                self.alive = true;
+            Ok(joined) => {
+                self.ever_joined = true;
+                self.failed_joins = 0;
+                self.servers.joined();
+                let url = joined.session.url.clone();
+                self.session = Some(joined.session);
+                self.link = Some(joined.link);
                 Signal::Joined {
                     url,
-                    response: Box::new(response),
+                    response: joined.response,
                 }
             }
-            Err(error) => Signal::JoinFailed(error),
+            Err(error) => {
+                self.failed_joins = self.failed_joins.saturating_add(1);
+                Signal::JoinFailed(error)
+            }
         }
     }
 
-    fn resumed(
-        &mut self,
-        result: Result<SignalResult<proto::ReconnectResponse>, tokio::time::error::Elapsed>,
-    ) -> Signal {
-        match result {
-            Ok(Ok(_)) => {
-                self.alive = true;
-                Signal::Resumed
-            }
-            Ok(Err(
-                error @ (SignalError::LeaveRequest { .. }
-                | SignalError::Client(..)
-                | SignalError::Closed
-                | SignalError::InvalidState(_)),
-            )) => Signal::ResumeFailed(ResumeError::SessionLost(error.to_string())),
-            Ok(Err(error)) => Signal::ResumeFailed(ResumeError::Unavailable(error.to_string())),
-            Err(_) => Signal::ResumeFailed(ResumeError::SessionLost(
-                "the LiveKit server did not answer in time".into(),
-            )),
+    fn refresh(&mut self, token: String) {
+        if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
+            return;
+        }
+        if let Some(session) = &mut self.session {
+            self.tokens.refreshed(&session.url, &token);
+            session.token = token;
         }
     }
 }
 
-async fn join(tokens: &dyn TokenSource) -> JoinResult {
-    let access = tokens.access().await.map_err(|error| match error {
+/// One join.
+struct Join {
+    tokens: Arc<dyn TokenSource>,
+    dialer: Arc<Dialer>,
+    patience: Patience,
+    /// Try all servers, not just the one whose turn it is.
+    everywhere: bool,
+}
+
+impl Join {
+    async fn run(&self, servers: &mut Servers) -> Result<Joined, JoinError> {
+        let access = match timeout(TOKEN_TIMEOUT, self.tokens.access()).await {
+            Ok(access) => access.map_err(access_error)?,
+            Err(_) => return Err(JoinError::Unavailable("no token came in time".into())),
+        };
+        let first = servers.next(&access.url);
+        let mut error = match self.at(&first, &access.token).await {
+            Err(error) if request::may_work_elsewhere(&error) => error,
+            result => return result,
+        };
+        if servers.unasked() && self.tokens.has_regions(&access.url) {
+            match regions::fetch(&access.url, &access.token).await {
+                Ok(regions) => servers.discovered(regions),
+                Err(why) => tracing::debug!(why, "no list of regions"),
+            }
+        }
+        if !self.everywhere {
+            return Err(error);
+        }
+        for server in servers.all(&access.url) {
+            if server == first {
+                continue;
+            }
+            tracing::info!(server, %error, "another region is tried");
+            error = match self.at(&server, &access.token).await {
+                Err(error) if request::may_work_elsewhere(&error) => error,
+                result => return result,
+            };
+        }
+        Err(error)
+    }
+
+    async fn at(&self, server: &str, token: &str) -> Result<Joined, JoinError> {
+        let url = request::endpoint(server).map_err(request::join_error)?;
+        let mut socket = self
+            .dialer
+            .dial(&url, token, self.patience)
+            .await
+            .map_err(request::join_error)?;
+        let response = match first_message(&mut socket, self.patience.answer).await {
+            Ok(Response::Join(response)) => response,
+            Ok(Response::Leave(leave)) => return Err(JoinError::Left(Box::new(leave))),
+            Ok(_) => {
+                return Err(JoinError::Unavailable(
+                    "the LiveKit server began with something else than the join".into(),
+                ));
+            }
+            Err(error) => return Err(request::join_error(error)),
+        };
+        let participant_sid = match &response.participant {
+            Some(own) if !own.sid.is_empty() => own.sid.clone(),
+            _ => {
+                return Err(JoinError::Unavailable(
+                    "the LiveKit server does not say who we are".into(),
+                ));
+            }
+        };
+        let keep_alive = KeepAlive::of(&response);
+        Ok(Joined {
+            session: Session {
+                url: server.to_owned(),
+                token: token.to_owned(),
+                participant_sid,
+                keep_alive,
+            },
+            response: Box::new(response),
+            link: Link::new(socket, keep_alive),
+        })
+    }
+}
+
+async fn resume(dialer: &Dialer, session: &Session) -> Result<Link, ResumeError> {
+    let url = request::resume_endpoint(&session.url, &session.participant_sid)
+        .map_err(request::resume_error)?;
+    let mut socket = dialer
+        .dial(&url, &session.token, RESUME)
+        .await
+        .map_err(request::resume_error)?;
+    match first_message(&mut socket, RESUME.answer).await {
+        Ok(Response::Reconnect(_)) => Ok(Link::new(socket, session.keep_alive)),
+        Ok(Response::Leave(leave)) => Err(ResumeError::Left(Box::new(leave))),
+        Ok(_) => Err(ResumeError::SessionLost(
+            "the LiveKit server began with something else than the resume".into(),
+        )),
+        Err(error) => Err(ResumeError::SessionLost(error.to_string())),
+    }
+}
+
+async fn first_message(socket: &mut WebSocket, within: Duration) -> Result<Response, DialError> {
+    let read = async {
+        loop {
+            let bytes = match socket.next().await {
+                Some(Ok(Message::Binary(bytes))) => bytes,
+                Some(Ok(Message::Close(_))) | None => {
+                    return Err("the LiveKit server closed the connection at once".to_owned());
+                }
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => return Err(format!("the LiveKit server broke off: {error}")),
+            };
+            if let Some(message) = link::decode(&bytes)? {
+                return Ok(*message);
+            }
+        }
+    };
+    match timeout(within, read).await {
+        Ok(message) => message.map_err(DialError::Failed),
+        Err(_) => Err(DialError::Failed(
+            "the LiveKit server did not answer in time".into(),
+        )),
+    }
+}
+
+fn access_error(error: AccessError) -> JoinError {
+    match error {
         AccessError::NotAuthorized(why) => JoinError::NotAuthorized(why),
         AccessError::NotFound(why) => JoinError::NotFound(why),
         AccessError::Unavailable(why) => JoinError::Unavailable(why),
-    })?;
-    match SignalClient::connect(&access.url, &access.token, options(), None).await {
-        Ok((client, response, events)) => Ok((access.url, client, response, events)),
-        Err(error) => Err(join_error(&error)),
-    }
-}
-
-fn options() -> SignalOptions {
-    let mut options = SignalOptions::default();
-    // We subscribe to what is taken, not to everybody.
-    options.auto_subscribe = false;
-    options.adaptive_stream = false;
-    options.single_peer_connection = false;
-    options.region_failover = true;
-    // The default asks for frames with a trailer that we would have to strip.
-    options.client_capabilities = Vec::new();
-    options
-}
-
-fn join_error(error: &SignalError) -> JoinError {
-    let status = match error {
-        SignalError::Client(status, _) => Some(status.as_u16()),
-        SignalError::Handshake { status } => Some(status.as_u16()),
-        _ => None,
-    };
-    match (status, error) {
-        (Some(401 | 403), _) | (_, SignalError::TokenFormat) => {
-            JoinError::NotAuthorized("the LiveKit server refused the token".into())
-        }
-        (Some(404), _) => JoinError::NotFound("the LiveKit server does not know the room".into()),
-        (_, SignalError::UrlParse(why)) => {
-            JoinError::NotFound(format!("the LiveKit server's URL can't be used: {why}"))
-        }
-        _ => JoinError::Unavailable(format!("the LiveKit server can't be reached: {error}")),
     }
 }

@@ -258,8 +258,7 @@ fn a_closed_signalling_connection_is_resumed_with_the_subscriptions() {
     script.input(Input::SignalClosed("reset".into()));
     assert!(script.wanted(|output| matches!(output, Output::Resume)));
     script.input(Input::Resumed);
-    let wants: Vec<_> = script.wants.drain(..).collect();
-    let sync = wants.iter().find_map(|output| match output {
+    let sync = script.wants.iter().find_map(|output| match output {
         Output::Signal(request) => match &**request {
             Request::SyncState(sync) => sync.subscription.clone(),
             _ => None,
@@ -267,11 +266,6 @@ fn a_closed_signalling_connection_is_resumed_with_the_subscriptions() {
         _ => None,
     });
     assert_eq!(sync.unwrap().track_sids, ["TR_v", "TR_a"]);
-    assert!(
-        wants
-            .iter()
-            .any(|output| matches!(output, Output::ConfirmResumed))
-    );
 }
 
 #[test]

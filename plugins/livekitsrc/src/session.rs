@@ -174,6 +174,14 @@ impl Funnel {
         {
             return;
         }
+        // A crowd that comes or talks must not push out what the pads need.
+        let is_crowd = matches!(
+            &event,
+            RoomEvent::ParticipantJoined(_) | RoomEvent::ParticipantLeft(_) | RoomEvent::Data(_)
+        );
+        if is_crowd && self.events.capacity() <= RESERVED_EVENTS {
+            return;
+        }
         if self.events.try_send(Message::Room(event)).is_err() {
             tracing::warn!("an event of the room was lost: the media thread stands still");
         }

@@ -1,27 +1,34 @@
 //! The life of the connection: join, resume, rejoin, end.
 
+use super::leave::{self, Verdict};
 use super::{JoinError, Output, ResumeError, Room};
 use crate::backoff::Backoff;
 use crate::event::{ConnectionState, EndReason, JoinedRoom, RoomEvent};
 use crate::peer::Peer;
 use livekit_protocol as proto;
-use proto::leave_request::Action;
 use proto::signal_request::Message as Request;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// A connection that should deliver frames and doesn't for this long is treated as lost.
-pub(super) const STALL: Duration = Duration::from_secs(5);
+const STALL: Duration = Duration::from_secs(5);
 /// Attempts to recover from a stall become rarer up to this, since the publisher may be at fault.
 const LONGEST_STALL: Duration = Duration::from_secs(60);
+/// Frames that came this recently are still coming.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// A session that can't be resumed for this long is joined anew.
 const RESUME_FOR: Duration = Duration::from_secs(4);
 
 /// First and longest wait between joins. A room that was lost is waited for with short waits, so
-/// that its first seconds aren't missed.
+/// that its first seconds aren't missed: with the time to connect, attempts are less than two
+/// seconds apart.
 const REJOIN_FIRST: Duration = Duration::from_millis(250);
-const REJOIN_LONGEST: Duration = Duration::from_secs(2);
+const REJOIN_LONGEST: Duration = Duration::from_secs(1);
+/// A server that lets us in and throws us out again isn't waited for. After some tries the waits
+/// grow to this.
+const THROWN_OUT_LONGEST: Duration = Duration::from_secs(16);
+const THROWN_OUT_TRIES: u32 = 8;
 
 /// A connection that lasted this long has proved itself: what follows its loss starts without a
 /// wait. One that is lost sooner, again and again, is made anew at growing intervals.
@@ -77,17 +84,22 @@ impl Room {
         self.event(RoomEvent::Joined(JoinedRoom {
             name: room.name,
             sid: room.sid,
-            identity: own.identity,
+            identity: own.identity.clone(),
         }));
         self.waiting_since = now;
         self.set_state(ConnectionState::Waiting);
-        self.tracks.reset(&own.sid, &response.other_participants);
-        self.layers.reset(&response.other_participants);
+        self.data.clear();
+        let others = &response.other_participants;
+        let presence = self.participants.reset(&own.identity, others);
+        self.tracks.reset(&own.sid, others);
+        self.layers.reset(others);
         // What was taken before and is still there has to be subscribed to again.
         let kept = self.tracks.taken_sids();
         self.select(now);
         self.ask_for_layers();
         self.resubscribe(now, &kept);
+        // Last, since it can be thousands.
+        self.tell_presence(presence);
         self.drain_peer(now);
     }
 
@@ -114,10 +126,22 @@ impl Room {
         match error {
             JoinError::NotAuthorized(why) => self.end(EndReason::NotAuthorized(why)),
             JoinError::NotFound(why) => self.end(EndReason::NotFound(why)),
-            JoinError::Unavailable(why) if !self.ever_joined => {
-                self.end(EndReason::Connection(why));
-            }
-            JoinError::Unavailable(why) => self.schedule_join(now, &why),
+            JoinError::Unavailable(why) => self.join_failed_for_now(now, why),
+            JoinError::Left(leave) => match leave::verdict(&leave) {
+                Verdict::End(reason) => self.end(reason),
+                Verdict::Resume(why) | Verdict::Rejoin(why) => {
+                    self.take_regions(&leave);
+                    self.join_failed_for_now(now, why);
+                }
+            },
+        }
+    }
+
+    fn join_failed_for_now(&mut self, now: Instant, why: String) {
+        if self.ever_joined {
+            self.schedule_join(now, &why);
+        } else {
+            self.end(EndReason::Connection(why));
         }
     }
 
@@ -138,15 +162,20 @@ impl Room {
             offer,
             answer,
             subscription: Some(subscription),
+            datachannel_receive_states: self.data.receive_states(),
             ..Default::default()
         }));
-        self.outputs.push_back(Output::ConfirmResumed);
         self.phase = Phase::Joined;
         self.recovered(now);
         // What was asked for while the connection was broken went nowhere.
         self.layers.doubt();
         self.ask_for_layers();
-        self.set_state(if self.tracks.any_taken() {
+        // A resume alone brings no frame: the next one says that it is live again.
+        let flows = self.tracks.any_taken()
+            && self
+                .last_frame
+                .is_some_and(|last| now.duration_since(last) < FRESH);
+        self.set_state(if flows {
             ConnectionState::Live
         } else {
             ConnectionState::Waiting
@@ -169,6 +198,14 @@ impl Room {
             ResumeError::Unavailable(why) | ResumeError::SessionLost(why) => {
                 self.rejoin(now, &why);
             }
+            ResumeError::Left(leave) => match leave::verdict(&leave) {
+                Verdict::End(reason) => self.end(reason),
+                // It was a resume that was answered like this.
+                Verdict::Resume(why) | Verdict::Rejoin(why) => {
+                    self.take_regions(&leave);
+                    self.rejoin(now, &why);
+                }
+            },
         }
     }
 
@@ -179,22 +216,25 @@ impl Room {
     }
 
     pub(super) fn on_leave(&mut self, now: Instant, leave: &proto::LeaveRequest) {
-        use proto::DisconnectReason as Reason;
-        let reason = leave.reason();
-        tracing::info!(?reason, action = ?leave.action(), "the server says leave");
-        match (leave.action(), reason) {
-            (Action::Resume, _) => self.resume(now, "the server asked for a resume"),
-            (Action::Reconnect, _) => self.rejoin(now, "the server asked for a new join"),
-            (Action::Disconnect, Reason::DuplicateIdentity) => {
-                self.end(EndReason::DuplicateIdentity);
+        tracing::info!(reason = ?leave.reason(), action = ?leave.action(), "the server says leave");
+        // During a join or resume the old connection has nothing to say.
+        if !matches!(self.phase, Phase::Joined | Phase::BeforeResume(_)) {
+            return;
+        }
+        match leave::verdict(leave) {
+            Verdict::Resume(why) => self.resume(now, &why),
+            Verdict::Rejoin(why) => {
+                self.take_regions(leave);
+                self.rejoin(now, &why);
             }
-            (Action::Disconnect, Reason::RoomDeleted | Reason::RoomClosed) => {
-                self.end(EndReason::RoomDeleted);
-            }
-            (Action::Disconnect, Reason::ParticipantRemoved) => self.end(EndReason::Removed),
-            (Action::Disconnect, other) => {
-                self.rejoin(now, &format!("the server disconnected us ({other:?})"));
-            }
+            Verdict::End(reason) => self.end(reason),
+        }
+    }
+
+    fn take_regions(&mut self, leave: &proto::LeaveRequest) {
+        let regions = leave::regions(leave);
+        if !regions.is_empty() {
+            self.outputs.push_back(Output::Regions(regions));
         }
     }
 
@@ -221,7 +261,7 @@ impl Room {
         match self.phase {
             Phase::Joined => self.judge_lost_connection(now),
             // The first join after resumes that failed waits for nothing.
-            Phase::Resuming | Phase::BeforeResume(_) if !self.unproven => self.backoff.reset(),
+            Phase::Resuming | Phase::BeforeResume(_) if self.unproven == 0 => self.backoff.reset(),
             _ => {}
         }
         self.schedule_join(now, why);
@@ -230,10 +270,17 @@ impl Room {
     /// A server (or a proxy before it) that lets everybody in and out again at once must not be
     /// asked as fast as it answers.
     fn judge_lost_connection(&mut self, now: Instant) {
-        self.unproven = now.duration_since(self.connected_at) < PROVEN;
-        if !self.unproven {
+        if now.duration_since(self.connected_at) < PROVEN {
+            self.unproven = self.unproven.saturating_add(1);
+        } else {
+            self.unproven = 0;
             self.backoff.reset();
         }
+        let longest = match self.unproven {
+            0..=THROWN_OUT_TRIES => REJOIN_LONGEST,
+            _ => THROWN_OUT_LONGEST,
+        };
+        self.backoff.set_longest(longest);
     }
 
     fn schedule_join(&mut self, now: Instant, why: &str) {
@@ -277,17 +324,24 @@ impl Room {
             _ => {}
         }
         if self.phase == Phase::Joined && self.stall_deadline().is_some_and(|at| at <= now) {
-            let first = self.stall_backoff == STALL;
-            self.stall_backoff = (self.stall_backoff * 2).min(LONGEST_STALL);
-            self.last_media = now;
-            if first {
-                self.resume(now, "no media arrives");
-            } else {
-                self.rejoin(now, "no media arrives, not after a resume either");
-            }
+            self.on_stall(now);
+        }
+        if self.phase == Phase::Joined && self.silence_deadline().is_some_and(|at| at <= now) {
+            self.set_state(ConnectionState::Waiting);
         }
         if self.phase != Phase::Ended {
             self.end_if_out_of_patience(now);
+        }
+    }
+
+    /// First gently, then firmly, then ever more rarely.
+    fn on_stall(&mut self, now: Instant) {
+        self.stalls = self.stalls.saturating_add(1);
+        self.last_media = now;
+        if self.stalls == 1 {
+            self.resume(now, "no media arrives");
+        } else {
+            self.rejoin(now, "no media arrives, not after a resume either");
         }
     }
 
@@ -316,6 +370,7 @@ impl Room {
             self.peer_deadline,
             self.tracks.deadline().filter(|_| joined),
             self.stall_deadline().filter(|_| joined),
+            self.silence_deadline().filter(|_| joined),
             self.waiting_deadline(),
             self.reconnect_deadline(),
         ]
@@ -326,9 +381,16 @@ impl Room {
     }
 
     fn stall_deadline(&self) -> Option<Instant> {
+        let rarer = STALL * (1 << self.stalls.saturating_sub(1).min(8));
         self.tracks
             .expects_media()
-            .then(|| self.last_media + self.stall_backoff)
+            .then(|| self.last_media + rarer.min(LONGEST_STALL))
+    }
+
+    /// When a room whose tracks are all muted is no longer called live.
+    fn silence_deadline(&self) -> Option<Instant> {
+        let silent = self.state == ConnectionState::Live && !self.tracks.expects_media();
+        Some(self.last_frame? + STALL).filter(|_| silent)
     }
 
     fn waiting_deadline(&self) -> Option<Instant> {

@@ -1,6 +1,6 @@
 //! The media path: packets to frames.
 
-use super::{Output, Room, connection};
+use super::{Output, Room};
 use crate::event::{Codec, ConnectionState, Frame, Kind, RoomEvent};
 use crate::peer::PeerOutput;
 use crate::superframe;
@@ -56,6 +56,11 @@ impl Room {
                     let stats = self.holes.complete(*stats, |mid| peer.track(mid).cloned());
                     self.event(RoomEvent::Stats(stats));
                 }
+                Ok(PeerOutput::Data { reliable, packet }) => {
+                    if let Some(message) = self.data.take(reliable, &packet) {
+                        self.event(RoomEvent::Data(message));
+                    }
+                }
                 Ok(PeerOutput::Connected) => tracing::debug!("media connection is up"),
                 Ok(PeerOutput::Disconnected) => self.resume(now, "the media connection was lost"),
                 Err(error) => return self.rejoin(now, &error.to_string()),
@@ -92,7 +97,8 @@ impl Room {
         let key = audio || media.is_keyframe();
         let verdict = gate.judge(now, key, media.contiguous);
         self.last_media = now;
-        self.stall_backoff = connection::STALL;
+        self.last_frame = Some(now);
+        self.stalls = 0;
         let time = self.timeline.map(&publisher, &sid, &sample(&media));
         if verdict.request {
             self.request_keyframe(now, &sid);
