@@ -2,6 +2,7 @@
 
 mod dial;
 mod link;
+mod proxy;
 mod regions;
 mod request;
 

@@ -1,5 +1,6 @@
 //! From a URL and a token to an open WebSocket.
 
+use super::proxy;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
@@ -109,11 +110,14 @@ impl Dialer {
     }
 
     async fn connect(&self, url: &Url) -> io::Result<TcpStream> {
-        let host = url.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = url.port_or_known_default().unwrap_or(443);
-        let addresses = self.addresses(host, port).await?;
-        let stream = first_to_connect(&addresses).await?;
+        let proxy = proxy::for_server(url);
+        let next = proxy.as_ref().unwrap_or(url);
+        let port = next.port_or_known_default().unwrap_or(443);
+        let addresses = self.addresses(proxy::bare_host(next), port).await?;
+        let mut stream = first_to_connect(&addresses).await?;
+        if let Some(proxy) = &proxy {
+            proxy::tunnel(&mut stream, proxy, url).await?;
+        }
         // Signalling messages are small and wait for each other.
         stream.set_nodelay(true)?;
         Ok(stream)

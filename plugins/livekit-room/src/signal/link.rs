@@ -236,8 +236,7 @@ mod tests {
                 ping_timeout,
                 ..Default::default()
             });
-            let seconds = (keep_alive.interval.as_secs(), keep_alive.silence.as_secs());
-            seconds
+            (keep_alive.interval.as_secs(), keep_alive.silence.as_secs())
         };
         assert_eq!(of(5, 15), (5, 15));
         assert_eq!(of(0, 0), (5, 15));
