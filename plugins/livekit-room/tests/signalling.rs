@@ -3,7 +3,7 @@
 mod support;
 
 use livekit_protocol as proto;
-use livekit_room::{AccessError, EndReason, RoomConfig, RoomEvent};
+use livekit_room::{AccessError, EndReason, FixedToken, RoomConfig, RoomEvent};
 use proto::DisconnectReason as Reason;
 use proto::leave_request::Action;
 use proto::signal_request::Message as Request;
@@ -296,6 +296,21 @@ async fn a_token_that_is_refused_when_it_joins_again_ends_it_and_a_web_page_does
         "each join has a token of its own: {asked}"
     );
     assert!(matches!(client.end().await, EndReason::NotAuthorized(_)));
+}
+
+#[tokio::test]
+async fn a_fixed_token_is_replaced_by_what_the_server_gave_last() {
+    let server = FakeServer::start().await;
+    let mut client = Client::start(FixedToken::new(server.url(), "given"));
+    let mut connection = server.join(&[]).await;
+    assert_eq!(connection.token, "given");
+    for token in ["first", "", "second"] {
+        connection.send(Response::RefreshToken(token.into())).await;
+    }
+    connection.leave(Action::Reconnect, 0).await;
+    assert_eq!(server.join(&[]).await.token, "second");
+    client.joined().await;
+    client.joined().await;
 }
 
 #[tokio::test]

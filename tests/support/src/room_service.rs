@@ -2,6 +2,7 @@ use crate::{
     access::Keys,
     error::{Result, RigError},
 };
+use base64::Engine as _;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -128,6 +129,18 @@ impl RoomService {
     /// When there is no such room, or the server can't be asked.
     pub async fn delete_room(&self, room: &str) -> Result<()> {
         self.call::<Value>("DeleteRoom", room, &json!({ "room": room }))
+            .await
+            .map(drop)
+    }
+
+    /// Sends a data message to everybody in a room, on the reliable channel.
+    ///
+    /// # Errors
+    /// When there is no such room, or the server can't be asked.
+    pub async fn send_data(&self, room: &str, topic: &str, payload: &[u8]) -> Result<()> {
+        let data = base64::engine::general_purpose::STANDARD.encode(payload);
+        let request = json!({ "room": room, "data": data, "kind": "RELIABLE", "topic": topic });
+        self.call::<Value>("SendData", room, &request)
             .await
             .map(drop)
     }
