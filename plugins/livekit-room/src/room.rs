@@ -4,13 +4,14 @@ mod connection;
 mod error;
 mod leave;
 mod media;
+mod subscriptions;
 
 use crate::backoff::Backoff;
 use crate::data::DataInbox;
 use crate::event::{AudioMode, Choices, ConnectionState, EndReason, Kind, RoomEvent, VideoSource};
 use crate::keyframe::KeyframeGate;
 use crate::layers::{Layers, VideoLimits};
-use crate::participants::{Participants, Presence};
+use crate::participants::Participants;
 use crate::peer::Peer;
 use crate::stats::Holes;
 use crate::timeline::Timeline;
@@ -325,15 +326,6 @@ impl Room {
         }
     }
 
-    fn tell_presence(&mut self, changes: Vec<Presence>) {
-        for change in changes {
-            self.event(match change {
-                Presence::Joined(participant) => RoomEvent::ParticipantJoined(participant),
-                Presence::Left(participant) => RoomEvent::ParticipantLeft(participant),
-            });
-        }
-    }
-
     fn apply(&mut self, now: Instant, change: Change) {
         match change {
             Change::Published(track) => self.event(RoomEvent::TrackPublished(track)),
@@ -361,14 +353,6 @@ impl Room {
                 self.event(RoomEvent::TrackMuted { track, muted });
             }
         }
-    }
-
-    fn subscribe(&mut self, sids: &[String], subscribe: bool) {
-        self.signal(Request::Subscription(proto::UpdateSubscription {
-            track_sids: sids.to_vec(),
-            subscribe,
-            participant_tracks: Vec::new(),
-        }));
     }
 
     /// Tells the server which sizes and rates are wanted, where it doesn't know yet.

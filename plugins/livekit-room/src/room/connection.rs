@@ -103,22 +103,6 @@ impl Room {
         self.drain_peer(now);
     }
 
-    fn resubscribe(&mut self, now: Instant, kept: &[String]) {
-        let still_taken: Vec<String> = self
-            .tracks
-            .taken_sids()
-            .into_iter()
-            .filter(|sid| kept.contains(sid))
-            .collect();
-        for sid in &still_taken {
-            let gate = crate::keyframe::KeyframeGate::new(now);
-            self.gates.insert(sid.as_str().into(), gate);
-        }
-        if !still_taken.is_empty() {
-            self.subscribe(&still_taken, true);
-        }
-    }
-
     pub(super) fn on_join_failed(&mut self, now: Instant, error: JoinError) {
         if self.phase != Phase::Joining {
             return;
