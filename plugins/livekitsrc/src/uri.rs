@@ -134,9 +134,9 @@ fn server(uri: &Url) -> Result<String, UriError> {
         .port()
         .map(|port| format!(":{port}"))
         .unwrap_or_default();
-    let server = format!("{scheme}://{host}{port}");
-    match Url::parse(&server) {
-        Ok(_) => Ok(server),
+    match Url::parse(&format!("{scheme}://{host}{port}")) {
+        // The scheme's own port isn't said, or the URI that is given back would differ.
+        Ok(server) => Ok(server.as_str().trim_end_matches('/').to_owned()),
         Err(error) => wrong(format!("'{host}' is no host: {error}")),
     }
 }
