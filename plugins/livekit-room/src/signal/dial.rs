@@ -214,3 +214,59 @@ fn upgrade_error(error: WsError) -> DialError {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const PATIENCE: Patience = Patience {
+        connect: Duration::from_secs(20),
+        answer: Duration::from_secs(20),
+    };
+
+    #[tokio::test]
+    async fn a_secure_server_is_greeted_with_tls_and_one_that_knows_none_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!(
+            "wss://localhost:{}/rtc",
+            listener.local_addr().unwrap().port()
+        );
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let first = stream.read_u8().await.unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad\r\n\r\n").await.unwrap();
+            first
+        };
+        let dialer = Dialer::default();
+        let url = Url::parse(&url).unwrap();
+        let (first, result) = tokio::join!(server, dialer.dial(&url, "token", PATIENCE));
+        assert_eq!(first, 22, "a TLS handshake, with no token in the clear");
+        assert!(matches!(result, Err(DialError::Failed(_))), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_does_not_hide_one_that_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        // Refused at once, and never answered at all (RFC 5737).
+        let refused = {
+            let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            gone.local_addr().unwrap()
+        };
+        let silent = "192.0.2.1:9".parse().unwrap();
+        let addresses = [refused, silent, good];
+        let connecting = first_to_connect(&addresses);
+        let connected = tokio::time::timeout(Duration::from_secs(20), connecting).await;
+        let stream = connected.unwrap().unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_can_not_be_a_header_is_not_sent() {
+        let url = Url::parse("ws://127.0.0.1:9/rtc").unwrap();
+        let result = Dialer::default().dial(&url, "a\nb", PATIENCE).await;
+        assert!(matches!(result, Err(DialError::Token)), "{result:?}");
+    }
+}
