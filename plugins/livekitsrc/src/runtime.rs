@@ -4,9 +4,9 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// A session costs one or two hundredths of a core; two threads serve many, and one that is busy
-/// with a join doesn't hold the others' media back.
-const THREADS: usize = 2;
+/// A session costs a hundredth of a core, so one thread serves dozens. Two would serve one session in
+/// turns, at the price of a switch for every other packet.
+const THREADS: usize = 1;
 
 static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 
