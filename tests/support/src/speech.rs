@@ -11,6 +11,8 @@ const SAMPLE_RATE: u32 = 48_000;
 pub const WORD_S: f64 = 0.4;
 /// From one word to the next, in seconds.
 pub const WORD_EVERY_S: f64 = 0.6;
+/// Silence before the first word, in seconds: a guest speaks once it is in the room.
+pub const LEAD_S: f64 = 1.0;
 /// A word's amplitude, of 1.
 pub const WORD_AMPLITUDE: f64 = 0.2;
 /// Width of the window in which a pitch is measured, in seconds.
@@ -42,7 +44,7 @@ impl Speech {
 
     /// S16LE, stereo.
     fn pcm(self) -> Vec<u8> {
-        let seconds = f64::from(self.words) * WORD_EVERY_S;
+        let seconds = LEAD_S + f64::from(self.words) * WORD_EVERY_S;
         let samples = (seconds * f64::from(SAMPLE_RATE)) as u32;
         let mut bytes = Vec::with_capacity(samples as usize * 4);
         for index in 0..samples {
@@ -55,8 +57,8 @@ impl Speech {
     }
 
     fn value_at(self, seconds: f64) -> f64 {
-        let into_word = seconds.rem_euclid(WORD_EVERY_S);
-        if into_word >= WORD_S {
+        let spoken = seconds - LEAD_S;
+        if spoken < 0.0 || spoken.rem_euclid(WORD_EVERY_S) >= WORD_S {
             return 0.0;
         }
         WORD_AMPLITUDE * (TAU * f64::from(self.pitch_hz) * seconds).sin()
@@ -108,7 +110,7 @@ mod tests {
             words: 3,
         };
         let (low_pcm, high_pcm) = (samples_of(&low.pcm(), 2), samples_of(&high.pcm(), 2));
-        let mut mix = vec![0.0; 48_000];
+        let mut mix = Vec::new();
         mix.extend(
             low_pcm
                 .iter()

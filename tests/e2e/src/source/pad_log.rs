@@ -117,6 +117,11 @@ impl PadLog {
             .collect()
     }
 
+    /// The first channel of decoded sound, as values of ±1 at 48 kHz.
+    pub fn sound(&self) -> &[f32] {
+        &self.samples
+    }
+
     /// From the first buffer to the last, in seconds of running time.
     pub fn span_s(&self) -> f64 {
         match (self.buffers.first(), self.buffers.last()) {
