@@ -5,6 +5,7 @@
 //! and handlers of `pad-added` belong to somebody else: the sockets must not wait for that.
 
 use crate::access;
+use crate::funnel::{Next, Outlet, funnel};
 use crate::livekitsrc::LiveKitSrc;
 use crate::pads::Pads;
 use crate::runtime;
@@ -14,20 +15,12 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use livekit_room::{
-    AudioMode, ConnectionState, Driver, EndReason, Frame, Kind, RoomEvent, Stopper, VideoLimits,
+    AudioMode, ConnectionState, Driver, EndReason, Frame, RoomEvent, Stopper, VideoLimits,
 };
 use std::io;
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
-
-/// Events that may wait for the media thread: six seconds of video and audio.
-const MAX_EVENTS: usize = 512;
-/// Places kept free of frames, for events that must not be lost.
-const RESERVED_EVENTS: usize = 64;
 
 /// How long stopping may take: the goodbye's time-out and some, and handlers of the application.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -42,11 +35,6 @@ pub(crate) enum StartError {
     Settings(#[from] SettingsError),
     #[error("no threads for the room: {0}")]
     Threads(#[from] io::Error),
-}
-
-enum Message {
-    Room(RoomEvent),
-    Ended(EndReason),
 }
 
 /// A running session.
@@ -68,7 +56,7 @@ impl Session {
         config.ask = element.imp().has_chooser();
         let driver = Driver::new(config.clone(), tokens);
         let stopper = driver.stopper();
-        let (events, incoming) = mpsc::channel(MAX_EVENTS);
+        let (mut funnel, incoming) = funnel(stopper.clone());
         let (leaving, left) = std_mpsc::channel();
         let (working, idle) = std_mpsc::channel();
         let mut media = Media {
@@ -87,20 +75,15 @@ impl Session {
         let runtime = runtime::handle()?;
         let thread = std::thread::Builder::new()
             .name("livekitsrc:media".into())
-            .spawn({
-                let runtime = runtime.clone();
-                move || {
-                    media.run(&runtime, incoming);
-                    // What it holds of the element goes before it is said that it has ended.
-                    drop(media);
-                    drop(working);
-                }
+            .spawn(move || {
+                media.run(&incoming);
+                // What it holds of the element goes before it is said that it has ended.
+                drop((media, incoming));
+                drop(working);
             })?;
-        let mut funnel = Funnel::new(events.clone(), stopper.clone());
         let task = runtime.spawn(async move {
             let reason = driver.run(|event| funnel.pass(event)).await;
-            // Waits for a place: the media thread takes events until this one.
-            let _ = events.send(Message::Ended(reason)).await;
+            funnel.end(reason).await;
             drop(leaving);
         });
         Ok(Self {
@@ -152,58 +135,6 @@ impl Session {
     }
 }
 
-/// From the driver to the media thread, without ever waiting.
-struct Funnel {
-    events: mpsc::Sender<Message>,
-    stopper: Stopper,
-    video_needs_key: bool,
-}
-
-impl Funnel {
-    fn new(events: mpsc::Sender<Message>, stopper: Stopper) -> Self {
-        Self {
-            events,
-            stopper,
-            video_needs_key: false,
-        }
-    }
-
-    fn pass(&mut self, event: RoomEvent) {
-        if let RoomEvent::Frame(frame) = &event
-            && !self.has_place_for(frame)
-        {
-            return;
-        }
-        // A crowd that comes or talks must not push out what the pads need.
-        let is_crowd = matches!(
-            &event,
-            RoomEvent::ParticipantJoined(_) | RoomEvent::ParticipantLeft(_) | RoomEvent::Data(_)
-        );
-        if is_crowd && self.events.capacity() <= RESERVED_EVENTS {
-            return;
-        }
-        if self.events.try_send(Message::Room(event)).is_err() {
-            tracing::warn!("an event of the room was lost: the media thread stands still");
-        }
-    }
-
-    fn has_place_for(&mut self, frame: &Frame) -> bool {
-        let video = frame.codec.kind() == Kind::Video;
-        if self.events.capacity() <= RESERVED_EVENTS {
-            self.video_needs_key |= video;
-            return false;
-        }
-        if video && self.video_needs_key {
-            self.video_needs_key = !frame.key;
-            if self.video_needs_key {
-                self.stopper.request_keyframe();
-            }
-            return frame.key;
-        }
-        true
-    }
-}
-
 /// The media thread's own state.
 struct Media {
     element: glib::WeakRef<LiveKitSrc>,
@@ -217,10 +148,10 @@ struct Media {
 
 impl Media {
     /// Takes events until the last one; looks around every [`TICK`].
-    fn run(&mut self, runtime: &Handle, mut incoming: mpsc::Receiver<Message>) {
+    fn run(&mut self, incoming: &Outlet) {
         let mut ticked = Instant::now();
         loop {
-            let message = runtime.block_on(async { timeout(TICK, incoming.recv()).await });
+            let message = incoming.next(TICK);
             let Some(element) = self.element.upgrade() else {
                 return;
             };
@@ -229,10 +160,10 @@ impl Media {
                 return;
             }
             match message {
-                Ok(Some(Message::Room(event))) => self.on_event(&element, event),
-                Ok(Some(Message::Ended(reason))) => return self.on_ended(&element, reason),
-                Ok(None) => return,
-                Err(_nothing_came) => {}
+                Next::Event(event) => self.on_event(&element, *event),
+                Next::Ended(reason) => return self.on_ended(&element, reason),
+                Next::Closed => return,
+                Next::Nothing => {}
             }
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
