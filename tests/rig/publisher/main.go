@@ -31,11 +31,13 @@ type config struct {
 }
 
 // command is a line such as {"command":"mute","identity":"streamer","kind":"video"}; without an identity
-// it is for everybody. Commands: mute, unmute, unpublish, republish, quit.
+// it is for everybody. Commands: mute, unmute, unpublish, republish (a video with "source":"screen_share" as
+// the screen's), quit.
 type command struct {
 	Command  string `json:"command"`
 	Identity string `json:"identity"`
 	Kind     string `json:"kind"`
+	Source   string `json:"source"`
 }
 
 func main() {

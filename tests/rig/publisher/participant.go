@@ -143,7 +143,11 @@ func (p *participant) publish(s *sender) error {
 	}
 	options := &lksdk.TrackPublicationOptions{Name: s.kind, Source: livekit.TrackSource_MICROPHONE, Stereo: true, DisableDTX: true}
 	if s.kind == "video" {
-		options = &lksdk.TrackPublicationOptions{Name: s.kind, Source: livekit.TrackSource_CAMERA,
+		source := livekit.TrackSource_CAMERA
+		if s.screenShare {
+			source = livekit.TrackSource_SCREEN_SHARE
+		}
+		options = &lksdk.TrackPublicationOptions{Name: s.kind, Source: source,
 			VideoWidth: p.config.Video.Width, VideoHeight: p.config.Video.Height}
 	}
 	publication, err := p.room.LocalParticipant.PublishTrack(track, options)
@@ -258,6 +262,7 @@ func (p *participant) obey(c command) error {
 			err = s.unpublish(p.room)
 		}
 		if err == nil {
+			s.screenShare = c.Source == "screen_share"
 			err = p.publish(s)
 		}
 	default:
@@ -284,6 +289,8 @@ type sender struct {
 	lead      time.Duration
 	rtpBase   uint32
 	sequence  int64
+	// Published as the screen's picture rather than a camera's.
+	screenShare bool
 
 	lock        sync.Mutex
 	track       *lksdk.LocalTrack

@@ -63,6 +63,8 @@ pub struct PadLog {
     pub caps: Vec<gst::Caps>,
     /// Buffers, oldest first.
     pub buffers: Vec<Left>,
+    /// Gaps that were told.
+    pub gaps: usize,
     /// Whether the end of the stream left.
     pub ended: bool,
     /// Samples of ±1, the first channel of decoded sound.
@@ -94,6 +96,7 @@ impl PadLog {
         match event.view() {
             gst::EventView::Caps(caps) => self.caps.push(caps.caps_owned()),
             gst::EventView::Eos(_) => self.ended = true,
+            gst::EventView::Gap(_) => self.gaps += 1,
             _ => {}
         }
     }

@@ -232,6 +232,20 @@ impl Publisher {
         Ok(event.track_sid)
     }
 
+    /// Publishes the picture anew as that of the screen, in place of the camera's (publisher of clips
+    /// only).
+    ///
+    /// # Errors
+    /// When it can't, or doesn't answer.
+    pub async fn share_screen(&mut self) -> Result<()> {
+        self.kept.retain(|event| event.event != "published");
+        self.command(&json!({ "command": "republish", "kind": "video", "source": "screen_share" }))
+            .await?;
+        self.take(COMMAND_LIMIT, |event| event.event == "published")
+            .await
+            .map(drop)
+    }
+
     /// Publishes the video anew in another codec (live publisher only).
     ///
     /// # Errors
