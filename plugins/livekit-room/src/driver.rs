@@ -1,18 +1,22 @@
 //! Runs a [`Room`] on tokio.
 
+mod framing;
+mod link;
+mod paths;
+mod tcp;
+mod tls;
+mod turn;
+mod udp;
+
 use crate::access::TokenSource;
 use crate::event::{Choice, Choices, EndReason, RoomEvent};
 use crate::layers::VideoLimits;
 use crate::room::{Input, JoinError, Output, Room, RoomConfig};
 use crate::signal::{Signal, Signalling};
-use std::future::poll_fn;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use paths::Paths;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Instant;
-use tokio::io::ReadBuf;
-use tokio::net::{UdpSocket, lookup_host};
 use tokio::sync::{mpsc, watch};
 
 /// Largest datagram we expect; LiveKit keeps below an Ethernet frame.
@@ -131,35 +135,27 @@ impl Driver {
         self.config.video_limits = *limits.borrow_and_update();
         let mut room = Room::new(self.config.clone(), Instant::now());
         let mut signalling = Signalling::new(self.tokens.clone());
-        let mut sockets = Sockets::default();
+        let mut paths = Paths::new(&self.config);
         let mut buffer = vec![0; DATAGRAM_BYTES];
         loop {
-            let deadline = loop {
-                match room.poll(Instant::now()) {
-                    Output::Wait(at) => break at,
-                    Output::Event(event) => on_event(event),
-                    Output::Transmit {
-                        source,
-                        destination,
-                        data,
-                    } => sockets.send(source, destination, &data),
-                    Output::Signal(request) => signalling.send(request),
-                    Output::Regions(regions) => signalling.prefer(regions),
-                    Output::Join => signalling.join(),
-                    Output::Resume => signalling.resume(),
-                    Output::Ended(reason) => {
-                        signalling.close().await;
-                        return reason;
-                    }
+            let deadline = match carry_out(&mut room, &mut paths, &mut signalling, &mut on_event) {
+                ControlFlow::Continue(deadline) => deadline,
+                ControlFlow::Break(reason) => {
+                    // Together: each may wait for the network.
+                    tokio::join!(signalling.close(), paths.close());
+                    return reason;
                 }
             };
+            paths.advance(Instant::now(), room.media_connected());
+            let deadline = paths.deadline().map_or(deadline, |at| at.min(deadline));
             tokio::select! {
-                received = sockets.receive(&mut buffer) => {
-                    sockets.burst(received, &mut buffer, &mut room);
+                received = paths.receive(&mut buffer) => {
+                    paths.deliver(received, &mut buffer, &mut room);
                 }
-                signal = signalling.next() => {
-                    self.on_signal(signal, &mut room, &mut sockets).await;
-                }
+                signal = signalling.next() => tokio::select! {
+                    input = input_of(signal, &mut paths) => room.handle(Instant::now(), input),
+                    () = stopped(&mut stop) => room.handle(Instant::now(), Input::Stop),
+                },
                 Some(command) = self.incoming.recv() => match command {
                     Command::RequestKeyframe => room.handle(Instant::now(), Input::RequestKeyframe),
                 },
@@ -178,27 +174,65 @@ impl Driver {
             }
         }
     }
+}
 
-    async fn on_signal(&self, signal: Signal, room: &mut Room, sockets: &mut Sockets) {
-        let input = match signal {
-            Signal::Joined { url, response } => {
-                match Sockets::open(&self.config.ice_addresses, &url).await {
-                    Ok(opened) => {
-                        *sockets = opened;
-                        let locals = sockets.locals();
-                        Input::Joined { response, locals }
-                    }
-                    Err(error) => Input::JoinFailed(JoinError::Unavailable(format!(
-                        "no local address to receive media on: {error}"
-                    ))),
+/// Does all that the room wants; until when it has nothing more, or why it has ended.
+fn carry_out(
+    room: &mut Room,
+    paths: &mut Paths,
+    signalling: &mut Signalling,
+    on_event: &mut impl FnMut(RoomEvent),
+) -> ControlFlow<EndReason, Instant> {
+    loop {
+        match room.poll(Instant::now()) {
+            Output::Wait(at) => return ControlFlow::Continue(at),
+            Output::Event(event) => {
+                if let RoomEvent::Path(path) = &event {
+                    feed(room, paths.on_path(path));
                 }
+                on_event(event);
             }
-            Signal::JoinFailed(error) => Input::JoinFailed(error),
-            Signal::Resumed => Input::Resumed,
-            Signal::ResumeFailed(error) => Input::ResumeFailed(error),
-            Signal::Message(message) => Input::Signal(message),
-            Signal::Closed(why) => Input::SignalClosed(why),
-        };
+            Output::Remote(candidate) => {
+                feed(room, paths.on_remote(Instant::now(), candidate));
+            }
+            Output::Transmit {
+                transport,
+                source,
+                destination,
+                data,
+            } => feed(room, paths.send(transport, source, destination, data)),
+            Output::Signal(request) => signalling.send(request),
+            Output::Regions(regions) => signalling.prefer(regions),
+            Output::Join => signalling.join(),
+            Output::Resume => signalling.resume(),
+            Output::Ended(reason) => return ControlFlow::Break(reason),
+        }
+    }
+}
+
+/// What a signal means to the room. After a join, the ways to the server are opened first.
+async fn input_of(signal: Signal, paths: &mut Paths) -> Input<'static> {
+    match signal {
+        Signal::Joined { url, response } => match paths.open(&url, &response).await {
+            Ok(locals) => Input::Joined { response, locals },
+            Err(error) => Input::JoinFailed(JoinError::Unavailable(format!(
+                "no local address to receive media on: {error}"
+            ))),
+        },
+        Signal::JoinFailed(error) => Input::JoinFailed(error),
+        Signal::Resumed(response) => {
+            let client = response.client_configuration.as_ref();
+            paths.configure(&response.ice_servers, client);
+            Input::Resumed
+        }
+        Signal::ResumeFailed(error) => Input::ResumeFailed(error),
+        Signal::Message(message) => Input::Signal(message),
+        Signal::Closed(why) => Input::SignalClosed(why),
+    }
+}
+
+fn feed(room: &mut Room, inputs: impl IntoIterator<Item = Input<'static>>) {
+    for input in inputs {
         room.handle(Instant::now(), input);
     }
 }
@@ -212,114 +246,4 @@ async fn changed(limits: &mut watch::Receiver<VideoLimits>) -> VideoLimits {
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // The sender lives in the driver itself, so this only ends with a stop.
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// What came first: which socket, from whom, how many bytes.
-type Received = (usize, io::Result<(usize, SocketAddr)>);
-
-/// The UDP sockets of a connection.
-#[derive(Default)]
-struct Sockets(Vec<(SocketAddr, UdpSocket)>);
-
-impl Sockets {
-    /// One socket for each address, or for the address on the way to the server.
-    async fn open(addresses: &[IpAddr], server: &str) -> io::Result<Self> {
-        let addresses = match addresses {
-            [] => addresses_towards(server).await?,
-            given => given.to_vec(),
-        };
-        let mut sockets = Vec::new();
-        for address in addresses {
-            let socket = UdpSocket::bind((address, 0)).await?;
-            let sized = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
-            if let Err(error) = sized {
-                tracing::debug!(%error, "the receive buffer stays at the system's default");
-            }
-            sockets.push((socket.local_addr()?, socket));
-        }
-        Ok(Self(sockets))
-    }
-
-    fn locals(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|(local, _)| *local).collect()
-    }
-
-    /// Sends or drops: to wait for a full socket would stop everything, and the protocols above
-    /// send again what matters.
-    fn send(&self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
-        let socket = self.0.iter().find(|(local, _)| *local == source);
-        if let Some((_, socket)) = socket
-            && let Err(error) = socket.try_send_to(data, destination)
-        {
-            tracing::trace!(%destination, %error, "datagram not sent");
-        }
-    }
-
-    /// Waits for a datagram on any socket; for ever where there is none. Cancel-safe.
-    async fn receive(&self, buffer: &mut [u8]) -> Received {
-        poll_fn(|context| {
-            for (index, (_, socket)) in self.0.iter().enumerate() {
-                let mut into = ReadBuf::new(buffer);
-                if let Poll::Ready(result) = socket.poll_recv_from(context, &mut into) {
-                    let bytes = into.filled().len();
-                    return Poll::Ready((index, result.map(|source| (bytes, source))));
-                }
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Hands over the datagram that came, and those behind it.
-    fn burst(&self, (index, mut result): Received, buffer: &mut [u8], room: &mut Room) {
-        let Some((destination, socket)) = self.0.get(index) else {
-            return;
-        };
-        for _ in 0..BURST {
-            match result {
-                Ok((bytes, source)) => room.handle(
-                    Instant::now(),
-                    Input::Packet {
-                        source,
-                        destination: *destination,
-                        data: &buffer[..bytes],
-                    },
-                ),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // ICMP errors of earlier datagrams come out here; the path may still work.
-                Err(error) => tracing::trace!(%error, "receiving failed"),
-            }
-            result = socket.try_recv_from(buffer);
-        }
-    }
-}
-
-/// The local addresses from which the server would be reached: the kernel's own choice, found by
-/// connecting a UDP socket, which sends nothing.
-async fn addresses_towards(server: &str) -> io::Result<Vec<IpAddr>> {
-    let url = url::Url::parse(server).map_err(io::Error::other)?;
-    let host = url
-        .host_str()
-        .ok_or_else(|| io::Error::other("the server's URL has no host"))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = url.port_or_known_default().unwrap_or(443);
-    let mut addresses = Vec::new();
-    for remote in lookup_host((host, port)).await? {
-        let any: IpAddr = match remote {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = UdpSocket::bind((any, 0)).await?;
-        if socket.connect(remote).await.is_err() {
-            continue;
-        }
-        let local = socket.local_addr()?.ip();
-        if !addresses.contains(&local) {
-            addresses.push(local);
-        }
-    }
-    if addresses.is_empty() {
-        return Err(io::Error::other(format!("no way to {host}")));
-    }
-    Ok(addresses)
 }

@@ -1,5 +1,6 @@
 //! What a room says to the application.
 
+use crate::network::Path;
 use crate::stats::RoomStats;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -37,6 +38,8 @@ pub enum RoomEvent {
     Frame(Frame),
     /// How the connection does, once a second while there is one.
     Stats(RoomStats),
+    /// The way media takes was found, or changed.
+    Path(Path),
     /// The connection was lost and is being made again.
     Reconnecting {
         /// What was lost.

@@ -35,6 +35,7 @@ mod driver;
 mod event;
 mod keyframe;
 mod layers;
+mod network;
 mod participants;
 mod peer;
 mod room;
@@ -52,6 +53,10 @@ pub use event::{
     Kind, Participant, Role, RoomEvent, Track, TrackSource, VideoSource,
 };
 pub use layers::VideoLimits;
+pub use network::{
+    LocalCandidate, Network, Path, RemoteCandidate, Transport, TransportPolicy, TurnServer,
+    TurnUrlError,
+};
 pub use room::{Input, JoinError, Output, ResumeError, Room, RoomConfig};
-pub use stats::{RoomStats, TrackStats, TransportPath};
+pub use stats::{RoomStats, TrackStats};
 pub use timeline::{Sample, SenderReport, Timeline};

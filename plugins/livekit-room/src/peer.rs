@@ -1,5 +1,8 @@
 //! The subscriber's peer connection: str0m behind an interface that fits LiveKit; no sockets.
 
+mod candidates;
+
+use crate::network::{LocalCandidate, Path, RemoteCandidate, Transport};
 use crate::sdp::main_ssrcs;
 use livekit_protocol as proto;
 use std::collections::HashMap;
@@ -10,9 +13,9 @@ use std::time::{Duration, Instant};
 use str0m::change::SdpOffer;
 use str0m::channel::ChannelId;
 use str0m::media::{KeyframeRequestKind, MediaData, Mid};
-use str0m::net::{DatagramRecv, Protocol, Receive};
+use str0m::net::{DatagramRecv, Receive};
 use str0m::stats::MediaIngressStats;
-use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 /// Packets str0m waits for before it gives a lost audio packet up. Audio has no retransmission
 /// with LiveKit, so waiting longer only stalls the sound (350 ms by default).
@@ -20,14 +23,13 @@ const AUDIO_REORDERING: usize = 3;
 /// Time after which a lost audio packet is given up even if none follows.
 const AUDIO_REORDERING_TIME: Duration = Duration::from_millis(80);
 
-/// Candidates kept while there is no offer yet. A server sends a handful.
-const MAX_EARLY_CANDIDATES: usize = 64;
-
 /// Why the peer connection can't go on; a full reconnect makes a new one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PeerError {
     #[error("the offer can't be read: {0}")]
     Offer(String),
+    #[error("local addresses came and went too often")]
+    Candidates,
     #[error("the media engine failed: {0}")]
     Engine(String),
     /// str0m's rule is that a panic is a bug of its own; it must not become ours.
@@ -37,8 +39,13 @@ pub(crate) enum PeerError {
 
 /// What the peer connection wants or has.
 pub(crate) enum PeerOutput {
+    /// The server can be reached at this address.
+    Remote(RemoteCandidate),
+    /// The way that media takes from now on.
+    Path(Path),
     /// Send this datagram.
     Transmit {
+        transport: Transport,
         source: SocketAddr,
         destination: SocketAddr,
         data: Vec<u8>,
@@ -59,6 +66,7 @@ pub(crate) enum PeerOutput {
 
 /// The engine's figures of one moment.
 pub(crate) struct PeerStats {
+    pub(crate) path: Option<Path>,
     pub(crate) peer: str0m::stats::PeerStats,
     pub(crate) ingress: Vec<MediaIngressStats>,
 }
@@ -76,13 +84,24 @@ pub(crate) struct Peer {
     early_candidates: Vec<Candidate>,
     /// The room's data channels, with whether they are reliable.
     channels: HashMap<ChannelId, bool>,
+    locals: Vec<LocalCandidate>,
+    locals_made: usize,
+    /// Of the present ICE session; those before `passed_on` are known outside.
+    remotes: Vec<RemoteCandidate>,
+    passed_on: usize,
+    ice_ufrag: Option<String>,
+    generation: u32,
+    connected: bool,
+    path: Option<Path>,
+    /// Held back while the path that it takes is told.
+    transmit: Option<PeerOutput>,
 }
 
 impl Peer {
     /// A peer that can be reached at these local UDP addresses.
     pub(crate) fn new(now: Instant, locals: &[SocketAddr]) -> Result<Self, PeerError> {
         let rtc = guard(|| {
-            let mut rtc = RtcConfig::new()
+            let rtc = RtcConfig::new()
                 .clear_codecs()
                 .set_stats_interval(Some(crate::stats::INTERVAL))
                 .enable_opus(true, false)
@@ -93,18 +112,9 @@ impl Peer {
                 .set_reordering_size_audio(AUDIO_REORDERING)
                 .set_reordering_timeout_audio(Some(AUDIO_REORDERING_TIME))
                 .build(now);
-            // Before the first offer, so that the answer carries them and nothing is trickled.
-            for local in locals {
-                match Candidate::host(*local, "udp") {
-                    Ok(candidate) => {
-                        rtc.add_local_candidate(candidate);
-                    }
-                    Err(error) => tracing::warn!(%local, %error, "address can't be a candidate"),
-                }
-            }
             Ok(rtc)
         })?;
-        Ok(Self {
+        let mut peer = Self {
             rtc,
             stats: None,
             tracks: HashMap::new(),
@@ -113,7 +123,21 @@ impl Peer {
             answer: None,
             early_candidates: Vec::new(),
             channels: HashMap::new(),
-        })
+            locals: Vec::new(),
+            locals_made: 0,
+            remotes: Vec::new(),
+            passed_on: 0,
+            ice_ufrag: None,
+            generation: 0,
+            connected: false,
+            path: None,
+            transmit: None,
+        };
+        // Before the first offer, so that the answer carries them and nothing is trickled.
+        for local in locals {
+            peer.add_local_candidate(&LocalCandidate::udp(*local))?;
+        }
+        Ok(peer)
     }
 
     /// Takes the server's offer; returns our answer.
@@ -143,9 +167,11 @@ impl Peer {
             id: offer.id,
             ..Default::default()
         };
+        self.note_ice_session(&offer.sdp);
         self.offer = Some(offer);
         self.answer = Some(answer.clone());
         for candidate in std::mem::take(&mut self.early_candidates) {
+            self.note_remote(&candidate);
             guard(|| {
                 self.rtc.add_remote_candidate(candidate);
                 Ok(())
@@ -167,32 +193,11 @@ impl Peer {
         }
     }
 
-    /// A candidate of the server, as signalled.
-    pub(crate) fn add_remote_candidate(&mut self, candidate: &str) -> Result<(), PeerError> {
-        guard(|| {
-            let parsed = match Candidate::from_sdp_string(candidate) {
-                Ok(parsed) => parsed,
-                Err(error) => {
-                    tracing::debug!(candidate, %error, "candidate not understood");
-                    return Ok(());
-                }
-            };
-            if parsed.proto() != Protocol::Udp {
-                return Ok(());
-            }
-            if self.offer.is_some() {
-                self.rtc.add_remote_candidate(parsed);
-            } else if self.early_candidates.len() < MAX_EARLY_CANDIDATES {
-                self.early_candidates.push(parsed);
-            }
-            Ok(())
-        })
-    }
-
     /// A datagram that came to one of the local addresses.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
+        transport: Transport,
         source: SocketAddr,
         destination: SocketAddr,
         data: &[u8],
@@ -203,7 +208,7 @@ impl Peer {
                 return Ok(());
             };
             let receive = Receive {
-                proto: Protocol::Udp,
+                proto: candidates::protocol(transport),
                 source,
                 destination,
                 contents,
@@ -223,7 +228,14 @@ impl Peer {
 
     /// The next thing to do. Must be called until [`PeerOutput::Wait`] after everything else.
     pub(crate) fn poll(&mut self) -> Result<PeerOutput, PeerError> {
+        if let Some(transmit) = self.transmit.take() {
+            return Ok(transmit);
+        }
         loop {
+            if let Some(remote) = self.remotes.get(self.passed_on) {
+                self.passed_on += 1;
+                return Ok(PeerOutput::Remote(*remote));
+            }
             let event = match guard(|| self.rtc.poll_output().map_err(engine))? {
                 Output::Timeout(at) => {
                     return Ok(match self.stats.take() {
@@ -231,13 +243,10 @@ impl Peer {
                         None => PeerOutput::Wait(at),
                     });
                 }
-                Output::Transmit(transmit) => {
-                    return Ok(PeerOutput::Transmit {
-                        source: transmit.source,
-                        destination: transmit.destination,
-                        data: transmit.contents.to_vec(),
-                    });
-                }
+                Output::Transmit(transmit) => match self.on_transmit(transmit) {
+                    Some(output) => return Ok(output),
+                    None => continue,
+                },
                 Output::Event(event) => event,
             };
             match event {
@@ -245,7 +254,12 @@ impl Peer {
                 Event::Connected => return Ok(PeerOutput::Connected),
                 Event::PeerStats(peer) => {
                     let ingress = Vec::new();
-                    self.stats = Some(PeerStats { peer, ingress });
+                    let path = self.path;
+                    self.stats = Some(PeerStats {
+                        path,
+                        peer,
+                        ingress,
+                    });
                 }
                 Event::MediaIngressStats(media) => {
                     if let Some(stats) = &mut self.stats {
@@ -264,8 +278,13 @@ impl Peer {
                         });
                     }
                 }
-                Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                    return Ok(PeerOutput::Disconnected);
+                Event::IceConnectionStateChange(state) => {
+                    // While the first way is looked for, "disconnected" only says that no pair of
+                    // candidates is known yet.
+                    self.connected |= state.is_connected();
+                    if state.is_disconnected() && std::mem::take(&mut self.connected) {
+                        return Ok(PeerOutput::Disconnected);
+                    }
                 }
                 _ => {}
             }

@@ -1,5 +1,6 @@
 //! The room's state machine: no sockets, no threads, no clock.
 
+mod config;
 mod connection;
 mod error;
 mod leave;
@@ -8,14 +9,16 @@ mod subscriptions;
 
 use crate::backoff::Backoff;
 use crate::data::DataInbox;
-use crate::event::{AudioMode, Choices, ConnectionState, EndReason, Kind, RoomEvent, VideoSource};
+use crate::event::{Choices, ConnectionState, EndReason, Kind, RoomEvent};
 use crate::keyframe::KeyframeGate;
 use crate::layers::{Layers, VideoLimits};
+use crate::network::{LocalCandidate, RemoteCandidate, Transport};
 use crate::participants::Participants;
 use crate::peer::Peer;
 use crate::stats::Holes;
 use crate::timeline::Timeline;
 use crate::tracks::{Change, Tracks};
+pub use config::RoomConfig;
 use connection::Phase;
 pub use error::{JoinError, ResumeError};
 use livekit_protocol as proto;
@@ -24,44 +27,7 @@ use proto::signal_response::Message as Response;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// What to take from a room, and how long to be patient.
-#[derive(Clone, Debug)]
-pub struct RoomConfig {
-    /// Take this participant's tracks only; none: the streamer's, that is whoever publishes and
-    /// isn't called a viewer.
-    pub participant: Option<String>,
-    /// Which of its videos.
-    pub video_source: VideoSource,
-    /// Whose sound.
-    pub audio: AudioMode,
-    /// Take nothing before [`Input::Choices`] has a word on it.
-    pub ask: bool,
-    /// How large and fast video may be, where the publisher gives a choice.
-    pub video_limits: VideoLimits,
-    /// End when nobody has published for this long; none: wait for ever.
-    pub waiting_timeout: Option<Duration>,
-    /// End when a lost connection could not be made again for this long; none: try for ever.
-    pub reconnect_timeout: Option<Duration>,
-    /// Local addresses to receive media on; empty: the one on the way to the server.
-    pub ice_addresses: Vec<std::net::IpAddr>,
-}
-
-impl Default for RoomConfig {
-    fn default() -> Self {
-        Self {
-            participant: None,
-            video_source: VideoSource::Any,
-            audio: AudioMode::Streamer,
-            ask: false,
-            video_limits: VideoLimits::default(),
-            waiting_timeout: Some(Duration::from_secs(600)),
-            reconnect_timeout: None,
-            ice_addresses: Vec::new(),
-        }
-    }
-}
+use std::time::Instant;
 
 /// What happened outside.
 #[derive(Debug)]
@@ -70,7 +36,7 @@ pub enum Input<'a> {
     Joined {
         /// The server's answer.
         response: Box<proto::JoinResponse>,
-        /// The local addresses that packets can come to.
+        /// The local UDP addresses that packets can come to.
         locals: Vec<SocketAddr>,
     },
     /// [`Output::Join`] failed.
@@ -83,8 +49,14 @@ pub enum Input<'a> {
     Signal(Box<Response>),
     /// The signalling connection broke.
     SignalClosed(String),
+    /// The server can reach us at another address.
+    Local(LocalCandidate),
+    /// The server can no longer reach us at this address.
+    LocalLost(LocalCandidate),
     /// A datagram came.
     Packet {
+        /// How it came.
+        transport: Transport,
         /// Its sender.
         source: SocketAddr,
         /// The local address it came to.
@@ -118,8 +90,13 @@ pub enum Output {
     /// The server named these addresses of itself (`ws://…`, `wss://…`), the nearest first: the
     /// next joins are to try them before the token's own.
     Regions(Vec<String>),
+    /// The server can be reached at this address. A UDP candidate needs nothing; to a TCP
+    /// candidate a connection may be made, which [`Input::Local`] tells.
+    Remote(RemoteCandidate),
     /// Send this datagram.
     Transmit {
+        /// How.
+        transport: Transport,
         /// From this local address.
         source: SocketAddr,
         /// To this one.
@@ -218,11 +195,14 @@ impl Room {
             Input::ResumeFailed(error) => self.on_resume_failed(now, error),
             Input::Signal(message) => self.on_signal(now, *message),
             Input::SignalClosed(why) => self.on_signal_closed(now, &why),
+            Input::Local(candidate) => self.on_local(now, &candidate),
+            Input::LocalLost(candidate) => self.on_local_lost(now, &candidate),
             Input::Packet {
+                transport,
                 source,
                 destination,
                 data,
-            } => self.on_packet(now, source, destination, data),
+            } => self.on_packet(now, transport, source, destination, data),
             Input::Choices(choices) => {
                 self.tracks.choose(choices);
                 self.select(now);
@@ -245,6 +225,11 @@ impl Room {
             Some(output) => output,
             None => Output::Wait(self.deadline(now)),
         }
+    }
+
+    /// Whether ICE has found a way to the server that works.
+    pub fn media_connected(&self) -> bool {
+        self.peer.as_ref().is_some_and(Peer::is_connected)
     }
 
     fn on_signal(&mut self, now: Instant, message: Response) {

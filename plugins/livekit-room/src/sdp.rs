@@ -1,4 +1,4 @@
-//! The two facts of an offer that str0m doesn't give; pure.
+//! The facts of an offer that str0m doesn't give; pure.
 
 /// The main SSRC of each media section, by mid.
 ///
@@ -23,6 +23,21 @@ pub(crate) fn main_ssrcs(sdp: &str) -> Vec<(&str, u32)> {
     found
 }
 
+/// The name of the ICE session, which changes with each restart.
+pub(crate) fn ice_ufrag(sdp: &str) -> Option<&str> {
+    attribute(sdp, "a=ice-ufrag:").next()
+}
+
+/// The server's candidates, as in a trickle message.
+pub(crate) fn candidates(sdp: &str) -> impl Iterator<Item = &str> {
+    attribute(sdp, "a=").filter(|line| line.starts_with("candidate:"))
+}
+
+fn attribute<'a>(sdp: &'a str, prefix: &'static str) -> impl Iterator<Item = &'a str> {
+    sdp.lines()
+        .filter_map(move |line| Some(line.strip_prefix(prefix)?.trim_end()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +51,19 @@ mod tests {
     #[test]
     fn the_main_ssrc_is_the_first_of_its_group() {
         assert_eq!(main_ssrcs(OFFER), [("1", 11), ("2", 33)]);
+    }
+
+    #[test]
+    fn the_ice_session_and_the_candidates_are_found() {
+        let sdp = "v=0\r\na=ice-ufrag:abc\r\na=candidate:1 1 udp 5 127.0.0.1 9 typ host\r\n\
+            m=x\r\na=ice-ufrag:abc\r\na=end-of-candidates\r\n";
+        assert_eq!(ice_ufrag(sdp), Some("abc"));
+        assert_eq!(
+            candidates(sdp).collect::<Vec<_>>(),
+            ["candidate:1 1 udp 5 127.0.0.1 9 typ host"]
+        );
+        assert_eq!(ice_ufrag(OFFER), None);
+        assert_eq!(candidates(OFFER).count(), 0);
     }
 
     #[test]

@@ -64,7 +64,8 @@ pub(crate) enum Signal {
         response: Box<proto::JoinResponse>,
     },
     JoinFailed(JoinError),
-    Resumed,
+    /// A resume succeeded.
+    Resumed(Box<proto::ReconnectResponse>),
     ResumeFailed(ResumeError),
     Message(Box<Response>),
     Closed(String),
@@ -78,6 +79,9 @@ struct Joined {
     response: Box<proto::JoinResponse>,
     link: Link,
 }
+
+/// A resume that succeeded.
+type Resumed = (Link, Box<proto::ReconnectResponse>);
 
 /// What a resume needs.
 #[derive(Clone)]
@@ -93,7 +97,7 @@ struct Session {
 enum Operation {
     None,
     Join(Pending<(Servers, Result<Joined, JoinError>)>),
-    Resume(Pending<Result<Link, ResumeError>>),
+    Resume(Pending<Result<Resumed, ResumeError>>),
 }
 
 /// One signalling connection after the other.
@@ -199,9 +203,9 @@ impl Signalling {
                 let result = pending.await;
                 self.operation = Operation::None;
                 return match result {
-                    Ok(link) => {
+                    Ok((link, response)) => {
                         self.link = Some(link);
-                        Signal::Resumed
+                        Signal::Resumed(response)
                     }
                     Err(error) => Signal::ResumeFailed(error),
                 };
@@ -346,7 +350,7 @@ impl Join {
     }
 }
 
-async fn resume(dialer: &Dialer, session: &Session) -> Result<Link, ResumeError> {
+async fn resume(dialer: &Dialer, session: &Session) -> Result<Resumed, ResumeError> {
     let url = request::resume_endpoint(&session.url, &session.participant_sid)
         .map_err(request::resume_error)?;
     let mut socket = dialer
@@ -354,7 +358,9 @@ async fn resume(dialer: &Dialer, session: &Session) -> Result<Link, ResumeError>
         .await
         .map_err(request::resume_error)?;
     match first_message(&mut socket, RESUME.answer).await {
-        Ok(Response::Reconnect(_)) => Ok(Link::new(socket, session.keep_alive)),
+        Ok(Response::Reconnect(response)) => {
+            Ok((Link::new(socket, session.keep_alive), Box::new(response)))
+        }
         Ok(Response::Leave(leave)) => Err(ResumeError::Left(Box::new(leave))),
         Ok(_) => Err(ResumeError::SessionLost(
             "the LiveKit server began with something else than the resume".into(),

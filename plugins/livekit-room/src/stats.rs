@@ -1,8 +1,8 @@
 //! What is measured about the connection and the tracks.
 
+use crate::network::Path;
 use crate::peer::PeerStats;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use str0m::media::MediaData;
@@ -17,20 +17,9 @@ pub struct RoomStats {
     /// Round trip to the server, from the newest ICE check; none before the first.
     pub round_trip: Option<Duration>,
     /// The way media takes; none until ICE has chosen.
-    pub path: Option<TransportPath>,
+    pub path: Option<Path>,
     /// One entry for each taken track of which something has come.
     pub tracks: Vec<TrackStats>,
-}
-
-/// The candidate pair that media flows over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransportPath {
-    /// `udp`, `tcp`, `ssltcp` or `tls`: how the datagrams travel.
-    pub protocol: &'static str,
-    /// Our address; the relay's where there is one.
-    pub local: SocketAddr,
-    /// The server's address.
-    pub remote: SocketAddr,
 }
 
 /// What the media engine knows about a track, in this connection.
@@ -127,11 +116,7 @@ impl Holes {
         RoomStats {
             tracks: tracks.collect(),
             round_trip: pair.as_ref().and_then(|pair| pair.current_round_trip_time),
-            path: pair.map(|pair| TransportPath {
-                protocol: pair.protocol.into(),
-                local: pair.local.addr,
-                remote: pair.remote.addr,
-            }),
+            path: peer.path,
         }
     }
 }

@@ -273,6 +273,7 @@ impl Chaos {
             14..17 => {
                 let data = self.packet();
                 self.input(Input::Packet {
+                    transport: livekit_room::Transport::Udp,
                     source: "127.0.0.1:50000".parse().unwrap(),
                     destination: "127.0.0.1:40000".parse().unwrap(),
                     data: &data,

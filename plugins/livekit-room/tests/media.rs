@@ -162,6 +162,7 @@ impl Pair {
                 str0m::Output::Timeout(at) => return at,
                 str0m::Output::Transmit(packet) if !self.blackout => {
                     self.input(Input::Packet {
+                        transport: livekit_room::Transport::Udp,
                         source: self.server_address,
                         destination: self.room_address,
                         data: &packet.contents,

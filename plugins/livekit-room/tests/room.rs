@@ -466,6 +466,7 @@ fn malformed_signalling_and_packets_do_no_harm() {
     for length in 0..200 {
         let data: Vec<u8> = (0..length).map(|n| (n * 37 + length) as u8).collect();
         script.input(Input::Packet {
+            transport: livekit_room::Transport::Udp,
             source: "127.0.0.1:50000".parse().unwrap(),
             destination: "127.0.0.1:40000".parse().unwrap(),
             data: &data,

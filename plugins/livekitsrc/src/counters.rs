@@ -174,7 +174,7 @@ impl Counters {
             .field("dropped-frames", totals.dropped_frames)
             .field("reconnects", totals.reconnects)
             .field_if_some("round-trip-time", room.round_trip.map(nanoseconds))
-            .field_if_some("protocol", path.map(|path| path.protocol))
+            .field_if_some("protocol", path.map(|path| path.transport.name()))
             .field_if_some("local-address", path.map(|path| path.local.to_string()))
             .field_if_some("remote-address", path.map(|path| path.remote.to_string()))
             .field("tracks", gst::Array::new(tracks))

@@ -1,7 +1,9 @@
 //! What the element was asked for.
 
 use gst::glib;
-use livekit_room::{AudioMode, Choice, RoomConfig, VideoLimits, VideoSource};
+use livekit_room::{
+    AudioMode, Choice, Network, RoomConfig, TransportPolicy, TurnServer, VideoLimits, VideoSource,
+};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ pub(crate) const DEFAULT_WAITING_TIMEOUT_MS: u32 = 600_000;
 pub(crate) const DEFAULT_RECONNECT_TIMEOUT_MS: u32 = 0;
 pub(crate) const DEFAULT_VIDEO_SOURCE: VideoChoice = VideoChoice::Any;
 pub(crate) const DEFAULT_AUDIO_MODE: AudioChoice = AudioChoice::Streamer;
+pub(crate) const DEFAULT_TRANSPORT_POLICY: TransportChoice = TransportChoice::All;
 
 /// Addresses to receive media on where the property is empty, as for the server.
 const ICE_ADDRESSES_ENV: &str = "HAVEN_ICE_ADDRESSES";
@@ -81,6 +84,26 @@ impl From<TrackChoice> for Choice {
     }
 }
 
+/// Which ways media may take to the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstLiveKitSrcTransportPolicy")]
+#[repr(i32)]
+pub enum TransportChoice {
+    /// UDP, and TCP and TURN if it doesn't connect.
+    #[default]
+    #[enum_value(name = "UDP, and TCP and TURN if it doesn't connect", nick = "all")]
+    All = 0,
+    /// Only UDP, directly.
+    #[enum_value(name = "Only UDP, directly", nick = "udp")]
+    Udp = 1,
+    /// Only TCP, directly.
+    #[enum_value(name = "Only TCP, directly", nick = "tcp")]
+    Tcp = 2,
+    /// Only by a TURN server.
+    #[enum_value(name = "Only by a TURN server", nick = "relay")]
+    Relay = 3,
+}
+
 /// Properties as they were set.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -96,6 +119,8 @@ pub(crate) struct Settings {
     pub(crate) audio_mode: AudioChoice,
     pub(crate) video_limits: VideoLimits,
     pub(crate) ice_addresses: Option<String>,
+    pub(crate) transport_policy: TransportChoice,
+    pub(crate) turn_servers: Option<String>,
     pub(crate) latency_ms: u32,
     pub(crate) waiting_timeout_ms: u32,
     pub(crate) reconnect_timeout_ms: u32,
@@ -116,6 +141,8 @@ impl Default for Settings {
             audio_mode: DEFAULT_AUDIO_MODE,
             video_limits: VideoLimits::default(),
             ice_addresses: None,
+            transport_policy: DEFAULT_TRANSPORT_POLICY,
+            turn_servers: None,
             latency_ms: DEFAULT_LATENCY_MS,
             waiting_timeout_ms: DEFAULT_WAITING_TIMEOUT_MS,
             reconnect_timeout_ms: DEFAULT_RECONNECT_TIMEOUT_MS,
@@ -132,7 +159,7 @@ impl Settings {
     /// What the room's driver is to do.
     ///
     /// # Errors
-    /// When the addresses can't be read.
+    /// When the addresses or the TURN servers can't be read.
     pub(crate) fn room_config(&self) -> Result<RoomConfig, SettingsError> {
         Ok(RoomConfig {
             participant: self.participant.clone(),
@@ -151,6 +178,15 @@ impl Settings {
             waiting_timeout: timeout(self.waiting_timeout_ms),
             reconnect_timeout: timeout(self.reconnect_timeout_ms),
             ice_addresses: self.addresses()?,
+            network: Network {
+                policy: match self.transport_policy {
+                    TransportChoice::All => TransportPolicy::All,
+                    TransportChoice::Udp => TransportPolicy::Udp,
+                    TransportChoice::Tcp => TransportPolicy::Tcp,
+                    TransportChoice::Relay => TransportPolicy::Relay,
+                },
+                turn_servers: parse_turn_servers(self.turn_servers.as_deref().unwrap_or(""))?,
+            },
         })
     }
 
@@ -178,6 +214,24 @@ fn parse_addresses(text: &str) -> Result<Vec<IpAddr>, SettingsError> {
         .collect()
 }
 
+/// URLs separated by commas. An error says which one it is by its place: it has a password.
+fn parse_turn_servers(text: &str) -> Result<Vec<TurnServer>, SettingsError> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .enumerate()
+        .map(|(index, url)| {
+            url.parse().map_err(|error| {
+                SettingsError(format!(
+                    "number {} of turn-servers can't be used: {error}; write them like \
+                     turn://user:password@host:3478?transport=udp",
+                    index + 1
+                ))
+            })
+        })
+        .collect()
+}
+
 /// 0 stands for never.
 fn timeout(ms: u32) -> Option<Duration> {
     (ms > 0).then(|| Duration::from_millis(ms.into()))
@@ -199,6 +253,19 @@ mod tests {
         );
         let error = parse_addresses("127.0.0.1,lo").unwrap_err();
         assert!(error.0.contains("'lo'"));
+    }
+
+    #[test]
+    fn turn_servers_are_read_and_a_wrong_one_is_told_without_its_password() {
+        let read = parse_turn_servers(
+            "turn://u:secret@a.example, turns://u:secret@b.example:443?transport=tcp",
+        )
+        .unwrap();
+        assert_eq!(read.len(), 2);
+        assert_eq!((read[1].host.as_str(), read[1].port), ("b.example", 443));
+        let error = parse_turn_servers("turn://u:p@a.example,http://u:secret@b").unwrap_err();
+        assert!(error.0.contains("number 2"), "{error}");
+        assert!(!error.0.contains("secret"), "{error}");
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn a_fresh_element_has_the_defaults_it_declares() {
 
 #[test]
 fn settings_that_lead_nowhere_say_what_to_set() {
-    let cases: [(&[(&str, &str)], &str); 6] = [
+    let cases: [(&[(&str, &str)], &str); 7] = [
         (&[], "set mint-id"),
         (
             &[("mint-id", "demo"), ("url", "ws://127.0.0.1:1")],
@@ -72,6 +72,14 @@ fn settings_that_lead_nowhere_say_what_to_set() {
                 ("ice-addresses", "lo"),
             ],
             "no IP address",
+        ),
+        (
+            &[
+                ("url", "ws://127.0.0.1:1"),
+                ("token", "x"),
+                ("turn-servers", "turn://host"),
+            ],
+            "user name or the password",
         ),
     ];
     for (properties, hint) in cases {
@@ -124,7 +132,7 @@ fn it_stops_within_a_second_while_a_server_never_answers() {
 #[test]
 fn secrets_cannot_be_read_back() {
     let element = element();
-    for name in ["token", "api-secret"] {
+    for name in ["token", "api-secret", "turn-servers"] {
         let flags = element.find_property(name).unwrap().flags();
         assert!(!flags.contains(gst::glib::ParamFlags::READABLE), "{name}");
     }

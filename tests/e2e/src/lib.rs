@@ -3,17 +3,21 @@
 //! The tests run the programs as their users do, so these must have been built before:
 //! `cargo build --workspace`, which `scripts/test.sh` does.
 
+mod cable;
 mod haven;
 mod processes;
 mod room;
 mod source;
 mod stage;
+mod viewer;
 
+pub use cable::Cable;
 pub use haven::{Answer, Haven};
 pub use processes::{Process, descendants};
 pub use room::Room;
 pub use source::{Left, PadLog, Sinks, Source};
 pub use stage::{Publishing, Stage, is_long_form, may_be_missing, may_break, measured_seconds};
+pub use viewer::Viewer;
 
 /// Any failure of the rig ends the test that met it.
 pub type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

@@ -15,6 +15,7 @@ pub mod relay;
 mod room_service;
 pub mod sound;
 pub mod speech;
+mod turn;
 pub mod viewer;
 
 pub use access::{Keys, Role};
@@ -26,3 +27,4 @@ pub use paths::{built_binary, cache_dir, repository, tool};
 pub use process::Child;
 pub use publisher::{ClipParticipant, LiveOptions, Publisher, PublisherEvent, TrackKind};
 pub use room_service::{Participant, Permission, RoomService, Track};
+pub use turn::{Turn, TurnTransport};

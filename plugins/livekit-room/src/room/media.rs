@@ -2,9 +2,12 @@
 
 use super::{Output, Room};
 use crate::event::{Codec, ConnectionState, Frame, Kind, RoomEvent};
+use crate::network::{LocalCandidate, Transport};
 use crate::peer::PeerOutput;
 use crate::superframe;
 use crate::timeline::{Sample, SenderReport};
+use livekit_protocol as proto;
+use proto::signal_request::Message as Request;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,12 +18,42 @@ impl Room {
     pub(super) fn on_packet(
         &mut self,
         now: Instant,
+        transport: Transport,
         source: SocketAddr,
         destination: SocketAddr,
         data: &[u8],
     ) {
         let Some(peer) = &mut self.peer else { return };
-        match peer.receive(now, source, destination, data) {
+        match peer.receive(now, transport, source, destination, data) {
+            Ok(()) => self.drain_peer(now),
+            Err(error) => self.rejoin(now, &error.to_string()),
+        }
+    }
+
+    pub(super) fn on_local(&mut self, now: Instant, candidate: &LocalCandidate) {
+        let Some(peer) = &mut self.peer else { return };
+        match peer.add_local_candidate(candidate) {
+            Ok(None) => {}
+            Ok(Some(sdp)) => {
+                let init = serde_json::json!({
+                    "candidate": sdp,
+                    "sdpMid": "0",
+                    "sdpMLineIndex": 0,
+                });
+                self.signal(Request::Trickle(proto::TrickleRequest {
+                    candidate_init: init.to_string(),
+                    target: proto::SignalTarget::Subscriber as i32,
+                    r#final: false,
+                }));
+            }
+            Err(error) => return self.rejoin(now, &error.to_string()),
+        }
+        self.drain_peer(now);
+    }
+
+    pub(super) fn on_local_lost(&mut self, now: Instant, candidate: &LocalCandidate) {
+        let Some(peer) = &mut self.peer else { return };
+        match peer.remove_local_candidate(candidate) {
             Ok(()) => self.drain_peer(now),
             Err(error) => self.rejoin(now, &error.to_string()),
         }
@@ -42,11 +75,17 @@ impl Room {
                     self.peer_deadline = Some(at);
                     return;
                 }
+                Ok(PeerOutput::Remote(candidate)) => {
+                    self.outputs.push_back(Output::Remote(candidate));
+                }
+                Ok(PeerOutput::Path(path)) => self.event(RoomEvent::Path(path)),
                 Ok(PeerOutput::Transmit {
+                    transport,
                     source,
                     destination,
                     data,
                 }) => self.outputs.push_back(Output::Transmit {
+                    transport,
                     source,
                     destination,
                     data,

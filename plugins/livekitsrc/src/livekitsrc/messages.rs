@@ -37,6 +37,7 @@ impl LiveKitSrc {
             RoomEvent::TrackMuted { track, muted } => {
                 self.post_track(track, if *muted { "muted" } else { "unmuted" });
             }
+            RoomEvent::Path(path) => gst::info!(CAT, imp = self, "media comes by {path}"),
             RoomEvent::Reconnecting { reason, attempt } => {
                 gst::warning!(CAT, imp = self, "reconnecting, attempt {attempt}: {reason}");
                 self.post(

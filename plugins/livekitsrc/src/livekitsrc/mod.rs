@@ -28,7 +28,7 @@ pub(crate) mod properties;
 use gst::glib;
 use gst::prelude::*;
 
-pub use crate::settings::VideoChoice;
+pub use crate::settings::{TransportChoice, VideoChoice};
 pub use properties::ConnectionState;
 
 glib::wrapper! {

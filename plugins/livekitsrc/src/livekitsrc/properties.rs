@@ -2,7 +2,8 @@
 
 use crate::settings::{
     AudioChoice, DEFAULT_AUDIO_MODE, DEFAULT_LATENCY_MS, DEFAULT_RECONNECT_TIMEOUT_MS,
-    DEFAULT_VIDEO_SOURCE, DEFAULT_WAITING_TIMEOUT_MS, Settings, VideoChoice,
+    DEFAULT_TRANSPORT_POLICY, DEFAULT_VIDEO_SOURCE, DEFAULT_WAITING_TIMEOUT_MS, Settings,
+    TransportChoice, VideoChoice,
 };
 use gst::glib;
 use gst::prelude::*;
@@ -62,7 +63,9 @@ impl From<livekit_room::ConnectionState> for ConnectionState {
 
 pub(crate) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut all = where_to();
-    all.extend(what_and_how());
+    all.extend(what());
+    all.extend(by_which_way());
+    all.extend(how_patiently());
     all.extend(what_is_true_now());
     all
 });
@@ -128,7 +131,7 @@ fn where_to() -> Vec<glib::ParamSpec> {
     ]
 }
 
-fn what_and_how() -> Vec<glib::ParamSpec> {
+fn what() -> Vec<glib::ParamSpec> {
     vec![
         text(
             "participant",
@@ -160,11 +163,34 @@ fn what_and_how() -> Vec<glib::ParamSpec> {
             "Highest frame rate",
             "Frames per second to ask for where the publisher sends several rates; the server takes the lowest that isn't below this (0 = no limit)",
         ),
+    ]
+}
+
+fn by_which_way() -> Vec<glib::ParamSpec> {
+    vec![
         text(
             "ice-addresses",
             "ICE addresses",
             "Local IP addresses to receive media on, separated by commas (empty = HAVEN_ICE_ADDRESSES, else the address on the way to the server)",
         ),
+        glib::ParamSpecEnum::builder_with_default(
+            "ice-transport-policy",
+            DEFAULT_TRANSPORT_POLICY,
+        )
+        .nick("ICE transport policy")
+        .blurb("Which ways media may take to the server; a server that demands TURN has it whatever this says")
+        .mutable_ready()
+        .build(),
+        secret(
+            "turn-servers",
+            "TURN servers",
+            "TURN servers beside those that the LiveKit server names, turn(s)://user:password@host:port?transport=udp|tcp, separated by commas, special characters percent-encoded (write-only; empty = none)",
+        ),
+    ]
+}
+
+fn how_patiently() -> Vec<glib::ParamSpec> {
+    vec![
         glib::ParamSpecUInt::builder("latency")
             .nick("Latency")
             .blurb("Time in milliseconds that frames may be late, for jitter and retransmissions; reported to the pipeline (0 = none)")
@@ -237,6 +263,10 @@ pub(crate) fn store(settings: &mut Settings, name: &str, value: &glib::Value) {
         "max-height" => settings.video_limits.max_height = number(0),
         "max-fps" => settings.video_limits.max_fps = number(0),
         "ice-addresses" => settings.ice_addresses = text(),
+        "ice-transport-policy" => {
+            settings.transport_policy = value.get::<TransportChoice>().unwrap_or_default();
+        }
+        "turn-servers" => settings.turn_servers = text(),
         "latency" => settings.latency_ms = number(DEFAULT_LATENCY_MS),
         "waiting-timeout" => settings.waiting_timeout_ms = number(DEFAULT_WAITING_TIMEOUT_MS),
         "reconnect-timeout" => {
@@ -261,6 +291,7 @@ pub(crate) fn load(settings: &Settings, name: &str) -> Option<glib::Value> {
         "max-height" => settings.video_limits.max_height.to_value(),
         "max-fps" => settings.video_limits.max_fps.to_value(),
         "ice-addresses" => settings.ice_addresses.to_value(),
+        "ice-transport-policy" => settings.transport_policy.to_value(),
         "latency" => settings.latency_ms.to_value(),
         "waiting-timeout" => settings.waiting_timeout_ms.to_value(),
         "reconnect-timeout" => settings.reconnect_timeout_ms.to_value(),
