@@ -4,9 +4,9 @@
 //! back, so they hold what the publisher took until its first packet.
 
 use gst::prelude::*;
-use haven_e2e::{Publishing, Result, Room, Sinks, Source, is_long_form, may_be_missing};
+use haven_e2e::{Cable, Publishing, Result, Room, Sinks, Source, is_long_form, may_be_missing};
 use haven_rig::picture::Run;
-use haven_rig::{ClipSpec, Codec, Cuttable, LiveOptions, TrackKind};
+use haven_rig::{ClipSpec, Codec, LiveOptions, TrackKind};
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(40);
@@ -125,10 +125,10 @@ async fn another_codec_and_another_size_come_out_of_the_same_pads() -> Result {
 async fn signalling_that_is_cut_costs_no_frame() -> Result {
     let room = Room::open(&clip()).await?;
     let url = room.livekit.url();
-    let server = url.trim_start_matches("ws://").parse()?;
-    let way = Cuttable::before(server).await?;
+    let (_, port) = url.rsplit_once(':').ok_or("a URL without a port")?;
+    let way = Cable::to(port.parse()?).await?;
     let source = Source::join(&room, &Sinks::raw(), |element| {
-        element.set_property("url", format!("ws://{}", way.address()));
+        element.set_property("url", format!("ws://{}", way.address));
     })?;
     flows(&source).await?;
     source.forget();

@@ -2,7 +2,6 @@
 
 mod access;
 mod clip;
-mod cut;
 mod error;
 mod livekit_server;
 pub mod media;
@@ -20,7 +19,6 @@ pub mod viewer;
 
 pub use access::{Keys, Role};
 pub use clip::{Clip, ClipSpec, Codec};
-pub use cut::Cuttable;
 pub use error::{Result, RigError, within};
 pub use livekit_server::LiveKitServer;
 pub use paths::{built_binary, cache_dir, repository, tool};
