@@ -5,13 +5,17 @@
 //! cargo build --workspace --release && target/release/source_cost [SECONDS] [ROUNDS]
 //! ```
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark sleeps for as long as it measures"
+)]
+
 use gst::prelude::*;
 use haven_benches::{Result, Usage, machine, median};
 use haven_rig::{Clip, ClipParticipant, ClipSpec, LiveKitServer, Publisher, Role};
 use std::io::{BufRead, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 /// A child measures nothing before this: joining, and the first frames.
@@ -118,19 +122,19 @@ fn child(room: Option<(&str, &str)>) -> Result {
     gst::init()?;
     gstlivekitsrc::plugin_register_static()?;
     let pipeline = gst::Pipeline::new();
-    let frames = Arc::new(AtomicU64::new(0));
+    let (send, first_frame) = sync_channel(1);
     if let Some((url, token)) = room {
         let source = gst::ElementFactory::make("livekitsrc")
             .property("url", url)
             .property("token", token)
             .build()?;
         pipeline.add(&source)?;
-        throw_away(&pipeline, &source, &frames);
+        throw_away(&pipeline, &source, &send);
     }
     let started = Instant::now();
     pipeline.set_state(gst::State::Playing)?;
-    while room.is_some() && frames.load(Ordering::Relaxed) == 0 {
-        std::thread::sleep(Duration::from_millis(2));
+    if room.is_some() {
+        first_frame.recv()?;
     }
     println!("{:.1}", started.elapsed().as_secs_f64() * 1e3);
     std::io::stdout().flush()?;
@@ -140,8 +144,8 @@ fn child(room: Option<(&str, &str)>) -> Result {
     Ok(())
 }
 
-fn throw_away(pipeline: &gst::Pipeline, source: &gst::Element, frames: &Arc<AtomicU64>) {
-    let (pipeline, frames) = (pipeline.downgrade(), frames.clone());
+fn throw_away(pipeline: &gst::Pipeline, source: &gst::Element, came: &SyncSender<()>) {
+    let (pipeline, came) = (pipeline.downgrade(), came.clone());
     source.connect_pad_added(move |_, pad| {
         let Some(pipeline) = pipeline.upgrade() else {
             return;
@@ -154,9 +158,10 @@ fn throw_away(pipeline: &gst::Pipeline, source: &gst::Element, frames: &Arc<Atom
             .add(&sink)
             .and_then(|()| sink.sync_state_with_parent());
         if let (Ok(()), Some(input)) = (linked, sink.static_pad("sink")) {
-            let frames = frames.clone();
+            let came = came.clone();
             input.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-                frames.fetch_add(1, Ordering::Relaxed);
+                // Full from the second frame on.
+                let _ = came.try_send(());
                 gst::PadProbeReturn::Ok
             });
             if let Err(error) = pad.link(&input) {
