@@ -63,6 +63,8 @@ pub struct Source {
     pub started: Instant,
     pipeline: gst::Pipeline,
     logs: Arc<Mutex<Vec<PadLog>>>,
+    /// Element messages.
+    told: Mutex<Vec<gst::Structure>>,
 }
 
 impl Source {
@@ -96,6 +98,7 @@ impl Source {
             started,
             pipeline,
             logs,
+            told: Mutex::default(),
         })
     }
 
@@ -201,11 +204,38 @@ impl Source {
             .current_caps()
     }
 
+    /// Waits for an element message that is as wanted; those that came before are forgotten.
+    ///
+    /// # Errors
+    /// When that takes longer than `limit`, or the pipeline fails.
+    pub async fn told(
+        &self,
+        limit: Duration,
+        wanted: impl Fn(&gst::StructureRef) -> bool,
+    ) -> Result<gst::Structure> {
+        let deadline = Instant::now() + limit;
+        loop {
+            self.check()?;
+            let told = std::mem::take(&mut *self.told.lock());
+            if let Some(structure) = told.into_iter().find(|structure| wanted(structure)) {
+                return Ok(structure);
+            }
+            if Instant::now() > deadline {
+                return Err(format!("not told within {limit:?}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// The error that the pipeline has posted, if any.
     fn check(&self) -> Result {
         let bus = self.pipeline.bus().ok_or("no bus")?;
         // Everything is read, or messages would pile up.
         while let Some(message) = bus.pop() {
+            if let gst::MessageView::Element(element) = message.view() {
+                let structure = element.structure().map(ToOwned::to_owned);
+                self.told.lock().extend(structure);
+            }
             if let gst::MessageView::Error(error) = message.view() {
                 return Err(format!("{}: {:?}", error.error(), error.debug()).into());
             }

@@ -50,6 +50,17 @@ async fn comes_back(source: &Source, kind: &str, what: &str, since: Instant) -> 
     Ok(back)
 }
 
+/// Threads and open files of this process, and elements in the source.
+fn holdings(source: &Source) -> Result<[usize; 3]> {
+    let entries = |folder: &str| std::fs::read_dir(folder).map(Iterator::count);
+    let elements = source.element.downcast_ref::<gst::Bin>().ok_or("no bin")?;
+    Ok([
+        entries("/proc/self/task")?,
+        entries("/proc/self/fd")?,
+        elements.iterate_recurse().into_iter().count(),
+    ])
+}
+
 async fn flows(source: &Source) -> Result {
     for kind in ["video", "audio"] {
         source.more(kind, 30, LIMIT).await?;
@@ -63,11 +74,18 @@ async fn what_a_publisher_does_leaves_the_pads_as_they_are() -> Result {
     let source = Source::join(&room, &Sinks::encoded(), |_| ())?;
     flows(&source).await?;
 
+    // The first time may load code and open files that stay.
+    let mut before = None;
     for _ in 0..republished() {
         room.publisher()?.unpublish(TrackKind::Video).await?;
         room.publisher()?.republish(TrackKind::Video).await?;
         comes_back(&source, "video", "republished", Instant::now()).await?;
+        before.get_or_insert(holdings(&source)?);
     }
+    let after = holdings(&source)?;
+    println!("threads, files, elements: {before:?} before, {after:?} after");
+    let grown = before.is_some_and(|before| (0..3).any(|index| after[index] > before[index] + 2));
+    assert!(!grown, "{before:?} {after:?}");
     let told = source.look("video", |log| log.gaps);
     room.publisher()?.mute(TrackKind::Video).await?;
     room.publisher()?.mute(TrackKind::Audio).await?;
@@ -157,5 +175,33 @@ async fn a_server_that_was_killed_is_found_again() -> Result {
     let back = Instant::now();
     comes_back(&source, "video", "server killed and back", back).await?;
     comes_back(&source, "audio", "server killed and back", back).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_to_the_room_and_who_comes_is_told() -> Result {
+    let room = Room::open(&clip()).await?;
+    let source = Source::join(&room, &Sinks::encoded(), |_| ())?;
+    flows(&source).await?;
+    let service = room.livekit.room_service();
+    service.send_data(&room.name, "lk.chat", b"hello").await?;
+    let data = source
+        .told(LIMIT, |structure| structure.name() == "livekit-data")
+        .await?;
+    assert_eq!(data.get::<&str>("topic")?, "lk.chat");
+    assert_eq!(&*data.get::<gst::glib::Bytes>("payload")?, b"hello");
+    let other = Source::join(&room, &Sinks::encoded(), |element| {
+        element.set_property("identity", "viewer-other");
+    })?;
+    let of_other = |state: &'static str| {
+        move |structure: &gst::StructureRef| {
+            structure.name() == "livekit-presence"
+                && structure.get("identity") == Ok("viewer-other")
+                && structure.get("state") == Ok(state)
+        }
+    };
+    source.told(LIMIT, of_other("joined")).await?;
+    drop(other);
+    source.told(LIMIT, of_other("left")).await?;
     Ok(())
 }

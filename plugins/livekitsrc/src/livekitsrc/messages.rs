@@ -2,9 +2,10 @@
 
 use super::imp::{CAT, LiveKitSrc};
 use super::properties::{ConnectionState, PROP_ROOM_NAME};
+use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use livekit_room::{EndReason, Kind, RoomEvent, Track, TrackSource};
+use livekit_room::{EndReason, Kind, Participant, RoomEvent, Track, TrackSource};
 
 impl LiveKitSrc {
     pub(crate) fn on_room_event(&self, event: &RoomEvent) {
@@ -37,6 +38,15 @@ impl LiveKitSrc {
             RoomEvent::TrackMuted { track, muted } => {
                 self.post_track(track, if *muted { "muted" } else { "unmuted" });
             }
+            RoomEvent::ParticipantJoined(participant) => self.post_presence(participant, "joined"),
+            RoomEvent::ParticipantLeft(participant) => self.post_presence(participant, "left"),
+            RoomEvent::Data(data) => self.post(
+                gst::Structure::builder("livekit-data")
+                    .field("identity", &data.identity)
+                    .field("topic", &data.topic)
+                    .field("payload", glib::Bytes::from(&*data.payload))
+                    .field("reliable", data.reliable),
+            ),
             RoomEvent::Path(path) => gst::info!(CAT, imp = self, "media comes by {path}"),
             RoomEvent::Reconnecting { reason, attempt } => {
                 gst::warning!(CAT, imp = self, "reconnecting, attempt {attempt}: {reason}");
@@ -97,6 +107,16 @@ impl LiveKitSrc {
 
     fn post_track(&self, track: &Track, state: &str) {
         self.post(describe(track).field("state", state));
+    }
+
+    fn post_presence(&self, participant: &Participant, state: &str) {
+        self.post(
+            gst::Structure::builder("livekit-presence")
+                .field("state", state)
+                .field("sid", &participant.sid)
+                .field("identity", &participant.identity)
+                .field("name", &participant.name),
+        );
     }
 
     fn post(&self, structure: gst::structure::Builder) {
