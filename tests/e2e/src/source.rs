@@ -214,14 +214,18 @@ impl Source {
         wanted: impl Fn(&gst::StructureRef) -> bool,
     ) -> Result<gst::Structure> {
         let deadline = Instant::now() + limit;
+        let mut others = Vec::new();
         loop {
             self.check()?;
             let told = std::mem::take(&mut *self.told.lock());
-            if let Some(structure) = told.into_iter().find(|structure| wanted(structure)) {
-                return Ok(structure);
+            for structure in told {
+                if wanted(&structure) {
+                    return Ok(structure);
+                }
+                others.push(structure.to_string());
             }
             if Instant::now() > deadline {
-                return Err(format!("not told within {limit:?}").into());
+                return Err(format!("not told within {limit:?}, but {others:#?}").into());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
