@@ -29,7 +29,7 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// Begins to join the room from this address.
+    /// Begins to join the room from this address; from where the kernel says if it is empty.
     ///
     /// # Errors
     /// When there is no token.
@@ -43,9 +43,10 @@ impl Viewer {
     /// When there is no token.
     pub fn join_by(room: &Room, url: &str, from: &str, network: Network) -> Result<Self> {
         let token = room.livekit.token(&room.name, "viewer", Role::Viewer)?;
-        let address: IpAddr = from.parse()?;
+        let addresses: Result<Vec<IpAddr>, _> =
+            from.split_terminator(',').map(str::parse).collect();
         let config = RoomConfig {
-            ice_addresses: vec![address],
+            ice_addresses: addresses?,
             network,
             ..RoomConfig::default()
         };

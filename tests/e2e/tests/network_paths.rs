@@ -5,7 +5,7 @@
 use haven_e2e::{Cable, Publishing, Result, Room, Viewer, measured_seconds};
 use haven_rig::{Turn, TurnTransport};
 use livekit_room::{EndReason, Network, RoomEvent, Transport, TransportPolicy};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
@@ -165,15 +165,62 @@ async fn a_resume_takes_media_over_tcp_and_turn_along() -> Result {
     Ok(())
 }
 
+/// livekit-server offers no candidate on IPv6 loopback, so that these need another address.
+#[tokio::test(flavor = "multi_thread")]
+async fn ipv6_carries_everything() -> Result {
+    if !is_inside("ipv6_carries_everything", "")? {
+        return Ok(());
+    }
+    let room = Room::open_with(&media_on("10.99.0.1,fd99::1"), &Publishing::small()).await?;
+    for (policy, transport) in [
+        (TransportPolicy::Udp, Transport::Udp),
+        (TransportPolicy::Tcp, Transport::Tcp),
+    ] {
+        let mut viewer = Viewer::join(&room, "fd99::1", only(policy))?;
+        viewer.pictures(PICTURES).await?;
+        let path = viewer.path.ok_or("no path was told")?;
+        assert_eq!(path.transport, transport, "{path}");
+        assert!(path.remote.is_ipv6() && path.local.is_ipv6(), "{path}");
+        assert_eq!(viewer.leave().await?, EndReason::Stopped);
+    }
+    Ok(())
+}
+
+/// Signalling is on IPv4 loopback, media on IPv6 and another interface alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interface_that_only_media_needs_is_found() -> Result {
+    if !is_inside("an_interface_that_only_media_needs_is_found", "")? {
+        return Ok(());
+    }
+    let mut apart = media_on("fd99::1");
+    apart["rtc"]["ips"] = json!({ "includes": ["fd99::/16"] });
+    let room = Room::open_with(&apart, &Publishing::small()).await?;
+    let mut viewer = Viewer::join(&room, "", only(TransportPolicy::Udp))?;
+    viewer.pictures(PICTURES).await?;
+    let path = viewer.path.ok_or("no path was told")?;
+    assert!(path.remote.is_ipv6() && path.local.is_ipv6(), "{path}");
+    assert_eq!(viewer.leave().await?, EndReason::Stopped);
+    Ok(())
+}
+
+/// The server's media on the network's own interface, at these addresses.
+fn media_on(addresses: &str) -> Value {
+    json!({ "rtc": { "node_ip": addresses, "interfaces": { "includes": ["near"] } } })
+}
+
 /// The address whose UDP packets vanish. The publisher uses another one.
 const WITHOUT_UDP: &str = "127.0.0.9";
 
-/// Set in the program that runs within the network without UDP.
-const INSIDE: &str = "HAVEN_TEST_NETWORK_WITHOUT_UDP";
+/// Drops UDP of that address. The rule for local addresses comes first by default.
+const DROP_UDP: &str = "ip rule add pref 10 lookup local; \
+    ip rule add pref 5 from 127.0.0.9 ipproto udp blackhole; ip rule del pref 0;";
+
+/// Set in the program that runs within a network of its own.
+const INSIDE: &str = "HAVEN_TEST_NETWORK";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_udp_tcp_is_found_by_itself() -> Result {
-    if !is_inside("without_udp_tcp_is_found_by_itself")? {
+    if !is_inside("without_udp_tcp_is_found_by_itself", DROP_UDP)? {
         return Ok(());
     }
     let room = Room::open(&Publishing::small()).await?;
@@ -182,7 +229,7 @@ async fn without_udp_tcp_is_found_by_itself() -> Result {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_udp_and_tcp_turn_is_found_by_itself() -> Result {
-    if !is_inside("without_udp_and_tcp_turn_is_found_by_itself")? {
+    if !is_inside("without_udp_and_tcp_turn_is_found_by_itself", DROP_UDP)? {
         return Ok(());
     }
     let turn = Turn::new(TurnTransport::Tcp)?;
@@ -202,24 +249,22 @@ async fn assert_found(room: &Room, transport: Transport) -> Result {
     Ok(())
 }
 
-/// Whether this is the program within the network without UDP. If not, that program is started with
-/// the same test, whose outcome is this one's.
-fn is_inside(test: &str) -> Result<bool> {
+/// Whether this is the program within a network of its own, which has an interface `near` beside
+/// loopback. If not, that program is started with the same test, whose outcome is this one's.
+fn is_inside(test: &str, further: &str) -> Result<bool> {
     if std::env::var_os(INSIDE).is_some() {
         return Ok(true);
     }
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root may make a network that drops packets");
+        println!("skipped: only root may make a network");
         return Ok(false);
     }
-    // The publisher takes no loopback address for its own, so there is another one. The rule for
-    // local addresses comes first by default.
+    // The publisher takes no loopback address for its own.
     let script = format!(
         "set -e; ip link set lo up; ip link add near type veth peer name far; \
-         ip addr add 10.99.0.1/24 dev near; ip link set near up; ip link set far up; \
-         ip rule add pref 10 lookup local; \
-         ip rule add pref 5 from {WITHOUT_UDP} ipproto udp blackhole; ip rule del pref 0; \
-         exec \"$@\""
+         ip link set near up; ip link set far up; \
+         ip addr add 10.99.0.1/24 dev near; ip addr add fd99::1/64 dev near nodad; \
+         {further} exec \"$@\""
     );
     let status = std::process::Command::new("unshare")
         .args(["--net", "sh", "-c", &script, "sh"])
