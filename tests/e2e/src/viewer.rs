@@ -74,15 +74,19 @@ impl Viewer {
             self.note(&event);
             true
         }) {}
-        let mut seen = 0;
-        let mut first = None;
-        while seen < count {
-            let event = within("pictures", LIMIT, self.next()).await??;
-            if matches!(&event, RoomEvent::Frame(frame) if frame.codec.kind() == Kind::Video) {
-                first.get_or_insert(self.started.elapsed());
-                seen += 1;
+        let first = within("pictures", LIMIT, async {
+            let mut first = None;
+            let mut seen = 0;
+            while seen < count {
+                let event = self.next().await?;
+                if matches!(&event, RoomEvent::Frame(frame) if frame.codec.kind() == Kind::Video) {
+                    first.get_or_insert(self.started.elapsed());
+                    seen += 1;
+                }
             }
-        }
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(first)
+        })
+        .await??;
         Ok(first.unwrap_or_default())
     }
 
