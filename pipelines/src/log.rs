@@ -3,9 +3,12 @@
 use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 
+/// The TURN library says at this level what it does for each packet.
+const DEFAULT: &str = "info,turn_client_proto=warn,stun_proto=warn";
+
 /// Starts the log. Standard output is the protocol's.
 pub(crate) fn start() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| LossyStderr)
