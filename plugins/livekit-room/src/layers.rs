@@ -1,5 +1,6 @@
 //! Which of a video's sizes and rates to ask the server for; pure.
 
+use crate::tracks::publications::Layer;
 use livekit_protocol as proto;
 use std::collections::{HashMap, HashSet};
 
@@ -20,20 +21,10 @@ pub struct VideoLimits {
     pub max_fps: u32,
 }
 
-/// One of the sizes that a video is published in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Layer {
-    quality: proto::VideoQuality,
-    width: u32,
-    height: u32,
-}
-
-/// The sizes of the room's videos, and what the server was asked for.
+/// What the server was asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     limits: VideoLimits,
-    /// By the publisher's SID, then by the track's.
-    published: HashMap<String, HashMap<String, Vec<Layer>>>,
     /// By the track's SID; quality and rate.
     asked: HashMap<String, (proto::VideoQuality, u32)>,
     /// Tracks whose newest request may not have arrived.
@@ -49,11 +40,9 @@ impl Layers {
     }
 
     /// A new session, whose server has been asked for nothing.
-    pub(crate) fn reset(&mut self, participants: &[proto::ParticipantInfo]) {
-        self.published.clear();
+    pub(crate) fn reset(&mut self) {
         self.asked.clear();
         self.doubtful.clear();
-        self.update(participants);
     }
 
     /// What was asked for may not have arrived: it is to be said again.
@@ -61,35 +50,23 @@ impl Layers {
         self.doubtful = self.asked.keys().cloned().collect();
     }
 
-    /// Participants that came, went or changed.
-    pub(crate) fn update(&mut self, participants: &[proto::ParticipantInfo]) {
-        for info in participants {
-            if info.state() == proto::participant_info::State::Disconnected {
-                self.published.remove(&info.sid);
-                continue;
-            }
-            let videos = info
-                .tracks
-                .iter()
-                .filter(|track| track.r#type() == proto::TrackType::Video)
-                .map(|track| (track.sid.clone(), layers(track)))
-                .collect();
-            self.published.insert(info.sid.clone(), videos);
-        }
-    }
-
     pub(crate) fn set_limits(&mut self, limits: VideoLimits) {
         self.limits = limits;
     }
 
-    /// What has to be said to the server about a video, if that is news for it.
-    pub(crate) fn request(&mut self, track: &str) -> Option<proto::UpdateTrackSettings> {
+    /// What has to be said to the server about a video that comes in these sizes, if that is news
+    /// for it.
+    pub(crate) fn request(
+        &mut self,
+        track: &str,
+        layers: &[Layer],
+    ) -> Option<proto::UpdateTrackSettings> {
         let before = self.asked.get(track).copied();
         let max_fps = match (self.limits.max_fps, before) {
             (0, Some((_, asked))) if asked > 0 => EVERY_FRAME,
             (max_fps, _) => max_fps,
         };
-        let wanted = (self.quality(track), max_fps);
+        let wanted = (self.quality(layers), max_fps);
         // The server sends the best by itself.
         let doubtful = self.doubtful.remove(track);
         if !doubtful && wanted == before.unwrap_or((proto::VideoQuality::High, 0)) {
@@ -112,15 +89,11 @@ impl Layers {
 
     /// The best size within the limits, or the smallest one. The server's own choice by width and
     /// height would be the smallest that is *not below* them.
-    fn quality(&self, track: &str) -> proto::VideoQuality {
-        let layers = self.published.values().find_map(|tracks| tracks.get(track));
+    fn quality(&self, layers: &[Layer]) -> proto::VideoQuality {
         let within = |value: u32, limit: u32| limit == 0 || value <= limit;
         let fits = |layer: &&Layer| {
             within(layer.width, self.limits.max_width)
                 && within(layer.height, self.limits.max_height)
-        };
-        let Some(layers) = layers else {
-            return proto::VideoQuality::High;
         };
         layers
             .iter()
@@ -131,50 +104,18 @@ impl Layers {
     }
 }
 
-/// The sizes of a track, of its first codec where they are named per codec.
-#[expect(deprecated, reason = "older servers name the sizes only there")]
-fn layers(track: &proto::TrackInfo) -> Vec<Layer> {
-    let named = track
-        .codecs
-        .iter()
-        .map(|codec| &codec.layers)
-        .find(|layers| !layers.is_empty())
-        .unwrap_or(&track.layers);
-    named
-        .iter()
-        .filter(|layer| layer.quality() != proto::VideoQuality::Off)
-        .map(|layer| Layer {
-            quality: layer.quality(),
-            width: layer.width,
-            height: layer.height,
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proto::VideoQuality::{High, Low, Medium};
 
-    #[expect(deprecated, reason = "as an older server says it")]
-    fn simulcast() -> proto::ParticipantInfo {
+    fn simulcast() -> [Layer; 3] {
         let sizes = [(Low, 320, 180), (Medium, 640, 360), (High, 1280, 720)];
-        let layers = sizes.map(|(quality, width, height)| proto::VideoLayer {
-            quality: quality as i32,
+        sizes.map(|(quality, width, height)| Layer {
+            quality,
             width,
             height,
-            ..Default::default()
-        });
-        proto::ParticipantInfo {
-            sid: "PA_1".into(),
-            tracks: vec![proto::TrackInfo {
-                sid: "TR_1".into(),
-                r#type: proto::TrackType::Video as i32,
-                layers: layers.to_vec(),
-                ..Default::default()
-            }],
-            ..Default::default()
-        }
+        })
     }
 
     fn asked(max_width: u32, max_height: u32, max_fps: u32) -> Option<(proto::VideoQuality, u32)> {
@@ -183,8 +124,7 @@ mod tests {
             max_height,
             max_fps,
         });
-        layers.reset(&[simulcast()]);
-        let request = layers.request("TR_1")?;
+        let request = layers.request("TR_1", &simulcast())?;
         assert_eq!(request.track_sids, ["TR_1"]);
         Some((request.quality(), request.fps))
     }
@@ -215,13 +155,12 @@ mod tests {
             max_fps: 10,
             ..VideoLimits::default()
         });
-        layers.reset(&[simulcast()]);
-        assert!(layers.request("TR_1").is_some());
-        assert_eq!(layers.request("TR_1"), None);
+        assert!(layers.request("TR_1", &simulcast()).is_some());
+        assert_eq!(layers.request("TR_1", &simulcast()), None);
         layers.set_limits(VideoLimits::default());
-        let lifted = layers.request("TR_1").unwrap();
+        let lifted = layers.request("TR_1", &simulcast()).unwrap();
         assert_eq!((lifted.quality(), lifted.fps), (High, EVERY_FRAME));
-        assert_eq!(layers.request("TR_1"), None);
+        assert_eq!(layers.request("TR_1", &simulcast()), None);
     }
 
     #[test]
@@ -230,13 +169,15 @@ mod tests {
             max_height: 180,
             ..VideoLimits::default()
         });
-        layers.reset(&[simulcast()]);
         layers.doubt();
-        assert!(layers.request("TR_1").is_some());
+        assert!(layers.request("TR_1", &simulcast()).is_some());
         layers.doubt();
         layers.set_limits(VideoLimits::default());
-        assert_eq!(layers.request("TR_1").unwrap().quality(), High);
-        assert_eq!(layers.request("TR_1"), None);
+        assert_eq!(
+            layers.request("TR_1", &simulcast()).unwrap().quality(),
+            High
+        );
+        assert_eq!(layers.request("TR_1", &simulcast()), None);
     }
 
     #[test]
@@ -245,6 +186,6 @@ mod tests {
             max_width: 100,
             ..VideoLimits::default()
         });
-        assert_eq!(layers.request("TR_unknown"), None);
+        assert_eq!(layers.request("TR_1", &[]), None);
     }
 }

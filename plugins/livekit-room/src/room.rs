@@ -238,7 +238,6 @@ impl Room {
             Response::Trickle(trickle) => self.on_trickle(now, &trickle),
             Response::Update(update) => {
                 self.tracks.update(&update.participants);
-                self.layers.update(&update.participants);
                 self.select(now);
                 self.ask_for_layers();
                 let presence = self.participants.update(&update.participants);
@@ -351,11 +350,11 @@ impl Room {
     }
 
     fn ask_for_layer(&mut self, sid: &str) {
-        let video = self
-            .tracks
-            .taken(sid)
-            .is_some_and(|track| track.kind == Kind::Video);
-        if let Some(settings) = video.then(|| self.layers.request(sid)).flatten() {
+        let taken = self.tracks.taken(sid);
+        if taken.is_none_or(|track| track.kind != Kind::Video) {
+            return;
+        }
+        if let Some(settings) = self.layers.request(sid, self.tracks.layers(sid)) {
             self.signal(Request::TrackSetting(settings));
         }
     }

@@ -1,11 +1,14 @@
 //! Who is in the room, what they publish, and which of it is taken; pure.
 
+pub(crate) mod publications;
+
 use crate::event::{
     AudioMode, Choice, Choices, Kind, Participant, Role, Track, TrackSource, VideoSource,
 };
 use crate::room::RoomConfig;
 use livekit_protocol as proto;
-use std::collections::{BTreeMap, BTreeSet};
+use publications::{Entry, Layer, Publication, Publications};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,29 +40,6 @@ pub(crate) enum Change {
     Muted(Track, bool),
 }
 
-/// One participant as the server describes it.
-#[derive(Debug)]
-struct Entry {
-    participant: Participant,
-    joined_at_ms: i64,
-    version: u32,
-    publications: Vec<Publication>,
-}
-
-#[derive(Clone, Debug)]
-struct Publication {
-    track: Track,
-    muted: bool,
-}
-
-impl Publication {
-    fn taken_as(&self, role: Role) -> Self {
-        let mut taken = self.clone();
-        taken.track.role = role;
-        taken
-    }
-}
-
 /// The room's publications and what is taken of them.
 #[derive(Debug)]
 pub(crate) struct Tracks {
@@ -72,9 +52,7 @@ pub(crate) struct Tracks {
     choices: Choices,
     /// SIDs of the publications that were told.
     published: BTreeSet<Arc<str>>,
-    /// By SID; never has ourselves.
-    participants: BTreeMap<String, Entry>,
-    own_sid: String,
+    room: Publications,
     streamer: Option<Participant>,
     /// Since when the streamer publishes nothing.
     streamer_idle_since: Option<Instant>,
@@ -91,8 +69,7 @@ impl Tracks {
             ask: config.ask,
             choices: Choices::new(),
             published: BTreeSet::new(),
-            participants: BTreeMap::new(),
-            own_sid: String::new(),
+            room: Publications::default(),
             streamer: None,
             streamer_idle_since: None,
             taken: Vec::new(),
@@ -101,30 +78,17 @@ impl Tracks {
 
     /// The participants after a join; earlier ones are forgotten.
     pub(crate) fn reset(&mut self, own_sid: &str, others: &[proto::ParticipantInfo]) {
-        own_sid.clone_into(&mut self.own_sid);
-        self.participants.clear();
-        self.update(others);
+        self.room.reset(own_sid, others);
     }
 
     /// Participants that came, went or changed.
     pub(crate) fn update(&mut self, infos: &[proto::ParticipantInfo]) {
-        for info in infos {
-            if info.sid == self.own_sid {
-                continue;
-            }
-            let gone = info.state() == proto::participant_info::State::Disconnected;
-            if gone {
-                self.participants.remove(&info.sid);
-                continue;
-            }
-            let outdated = self
-                .participants
-                .get(&info.sid)
-                .is_some_and(|known| info.version != 0 && info.version < known.version);
-            if !outdated {
-                self.participants.insert(info.sid.clone(), entry(info));
-            }
-        }
+        self.room.update(infos);
+    }
+
+    /// The sizes that a published video comes in; empty where the server doesn't name them.
+    pub(crate) fn layers(&self, sid: &str) -> &[Layer] {
+        self.room.layers(sid)
     }
 
     /// What the application wants of published tracks.
@@ -204,20 +168,16 @@ impl Tracks {
     fn choose_streamer(&mut self, now: Instant) -> Option<Participant> {
         let publishing = |entry: &&Entry| !entry.publications.is_empty();
         let current = self.streamer.as_ref().and_then(|streamer| {
-            self.participants.get(&streamer.sid).or_else(|| {
-                // The same person after a reconnect of its own: another SID.
-                self.participants
-                    .values()
-                    .find(|entry| entry.participant.identity == streamer.identity)
-            })
+            // The same person has another SID after a reconnect of its own.
+            self.room.by_identity(&streamer.identity)
         });
         if let Some(entry) = current.filter(publishing) {
             self.streamer_idle_since = None;
             return Some(entry.participant.clone());
         }
         let next = self
-            .participants
-            .values()
+            .room
+            .participants()
             .filter(publishing)
             .filter(|entry| self.is_eligible(&entry.participant.identity))
             .min_by_key(|entry| {
@@ -251,11 +211,7 @@ impl Tracks {
     fn publications_told(&mut self) -> Vec<Change> {
         let mut now = BTreeSet::new();
         let mut changes = Vec::new();
-        for publication in self
-            .participants
-            .values()
-            .flat_map(|entry| &entry.publications)
-        {
+        for publication in self.room.publications() {
             let track = &publication.track;
             if !self.published.contains(&track.sid) {
                 changes.push(Change::Published(track.clone()));
@@ -277,7 +233,7 @@ impl Tracks {
         let streamer = self
             .streamer
             .as_ref()
-            .and_then(|streamer| self.participants.get(&streamer.sid));
+            .and_then(|streamer| self.room.by_identity(&streamer.identity));
         let mut chosen: Vec<Publication> = Vec::new();
         if let Some(entry) = streamer {
             chosen.extend(self.best(entry, &|publication| self.rank_video(publication)));
@@ -289,9 +245,8 @@ impl Tracks {
             chosen.extend(self.speakers());
         }
         let asked_for: Vec<_> = self
-            .participants
-            .values()
-            .flat_map(|entry| &entry.publications)
+            .room
+            .publications()
             .filter(|publication| self.choice(publication) == Some(Choice::Take))
             .filter(|publication| {
                 let sid = &publication.track.sid;
@@ -324,7 +279,7 @@ impl Tracks {
 
     /// Everybody's sound, who came first going first.
     fn speakers(&self) -> Vec<Publication> {
-        let mut entries: Vec<_> = self.participants.values().collect();
+        let mut entries: Vec<_> = self.room.participants().collect();
         entries.sort_by_key(|entry| entry.joined_at_ms);
         entries
             .into_iter()
@@ -361,76 +316,6 @@ fn rank_audio(publication: &Publication) -> Option<u8> {
         TrackSource::ScreenShareAudio => 2,
         _ => 1,
     })
-}
-
-fn entry(info: &proto::ParticipantInfo) -> Entry {
-    let identity: Arc<str> = info.identity.as_str().into();
-    let name: Arc<str> = info.name.as_str().into();
-    let publications = info
-        .tracks
-        .iter()
-        .filter_map(|track| publication(track, &identity, &name))
-        .collect();
-    Entry {
-        participant: Participant {
-            sid: info.sid.clone(),
-            identity: info.identity.clone(),
-            name: info.name.clone(),
-        },
-        joined_at_ms: info.joined_at_ms,
-        version: info.version,
-        publications,
-    }
-    .without_duplicates()
-}
-
-impl Entry {
-    /// A server that names a SID twice must not make two tracks of it.
-    fn without_duplicates(mut self) -> Self {
-        let mut seen = Vec::new();
-        self.publications.retain(|publication| {
-            let fresh = !seen.contains(&publication.track.sid);
-            seen.push(publication.track.sid.clone());
-            fresh
-        });
-        self
-    }
-}
-
-fn publication(
-    info: &proto::TrackInfo,
-    identity: &Arc<str>,
-    participant_name: &Arc<str>,
-) -> Option<Publication> {
-    let kind = match info.r#type() {
-        proto::TrackType::Video => Kind::Video,
-        proto::TrackType::Audio => Kind::Audio,
-        proto::TrackType::Data => return None,
-    };
-    Some(Publication {
-        track: Track {
-            sid: info.sid.as_str().into(),
-            kind,
-            source: source(info.source()),
-            name: info.name.as_str().into(),
-            role: Role::Main,
-            identity: identity.clone(),
-            participant_name: participant_name.clone(),
-            width: info.width,
-            height: info.height,
-        },
-        muted: info.muted,
-    })
-}
-
-fn source(source: proto::TrackSource) -> TrackSource {
-    match source {
-        proto::TrackSource::Camera => TrackSource::Camera,
-        proto::TrackSource::Microphone => TrackSource::Microphone,
-        proto::TrackSource::ScreenShare => TrackSource::ScreenShare,
-        proto::TrackSource::ScreenShareAudio => TrackSource::ScreenShareAudio,
-        proto::TrackSource::Unknown => TrackSource::Unknown,
-    }
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Room {
         let others = &response.other_participants;
         let presence = self.participants.reset(&own.identity, others);
         self.tracks.reset(&own.sid, others);
-        self.layers.reset(others);
+        self.layers.reset();
         // What was taken before and is still there has to be subscribed to again.
         let kept = self.tracks.taken_sids();
         self.select(now);

@@ -241,3 +241,49 @@ fn a_screen_share_comes_first_where_that_is_wanted() {
     tracks.select(Instant::now());
     assert_eq!(sids(&tracks), ["s"]);
 }
+
+#[test]
+fn a_streamer_who_is_back_replaces_the_old_self_that_the_server_still_names() {
+    let mut tracks = room();
+    let now = Instant::now();
+    let joined = |sid: &str, at: i64, tracks: &[proto::TrackInfo]| proto::ParticipantInfo {
+        joined_at_ms: at,
+        ..person(sid, "creator", tracks)
+    };
+    let old = joined("a", 1, &[track("old", TrackSource::Camera)]);
+    tracks.reset("me", std::slice::from_ref(&old));
+    tracks.select(now);
+    tracks.update(&[joined("b", 2, &[])]);
+    tracks.select(now);
+    assert_eq!(sids(&tracks), Vec::<String>::new());
+    let new = joined("b", 2, &[track("new", TrackSource::Camera)]);
+    tracks.update(&[new]);
+    // What is still said of the old self is late.
+    tracks.update(std::slice::from_ref(&old));
+    let gone = proto::participant_info::State::Disconnected as i32;
+    tracks.update(&[proto::ParticipantInfo { state: gone, ..old }]);
+    let changes = tracks.select(now);
+    assert_eq!(sids(&tracks), ["new"]);
+    assert!(
+        matches!(&changes[..], [Change::Published(_), Change::Streamer(Some(streamer)), Change::Started(_)] if streamer.sid == "b"),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn a_videos_sizes_are_known_as_long_as_it_is_published() {
+    let mut tracks = room();
+    let mut camera = track("c", TrackSource::Camera);
+    #[expect(deprecated, reason = "as an older server says it")]
+    let named = &mut camera.layers;
+    named.push(proto::VideoLayer {
+        quality: proto::VideoQuality::High as i32,
+        width: 640,
+        height: 360,
+        ..Default::default()
+    });
+    tracks.reset("me", &[person("a", "creator", &[camera])]);
+    assert_eq!(tracks.layers("c")[0].width, 640);
+    tracks.update(&[person("a", "creator", &[])]);
+    assert!(tracks.layers("c").is_empty());
+}
