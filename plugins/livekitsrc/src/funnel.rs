@@ -1,9 +1,15 @@
 //! From the driver to the media thread: bounded, and the driver never waits.
+//!
+//! A frame whose pad is there already doesn't come this way: each thread that is woken for it costs
+//! as much as receiving it.
 
 use livekit_room::{EndReason, Frame, Kind, RoomEvent, Stopper};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -21,12 +27,16 @@ pub(crate) struct Funnel {
     stopper: Stopper,
     /// Videos of which frames were left out.
     broken: HashSet<Arc<str>>,
+    /// Gives a frame out at once; false where it has to go through the media thread.
+    give_out: Box<dyn Fn(&Frame) -> bool + Send>,
 }
 
 /// The media thread's side.
 pub(crate) struct Outlet {
     events: Receiver<Next>,
     waiting: Arc<AtomicUsize>,
+    /// What was taken out last may still be worked on.
+    busy: bool,
 }
 
 /// What comes out.
@@ -39,8 +49,11 @@ pub(crate) enum Next {
     Closed,
 }
 
-/// Both sides.
-pub(crate) fn funnel(stopper: Stopper) -> (Funnel, Outlet) {
+/// Both sides. `give_out` must not wait.
+pub(crate) fn funnel(
+    stopper: Stopper,
+    give_out: impl Fn(&Frame) -> bool + Send + 'static,
+) -> (Funnel, Outlet) {
     // Threads of the standard library wait for each other without the runtime's timers, each of
     // which would wake the thread that runs the sockets.
     let (sender, receiver) = sync_channel(MAX_EVENTS);
@@ -50,10 +63,12 @@ pub(crate) fn funnel(stopper: Stopper) -> (Funnel, Outlet) {
         waiting: waiting.clone(),
         stopper,
         broken: HashSet::new(),
+        give_out: Box::new(give_out),
     };
     let outlet = Outlet {
         events: receiver,
         waiting,
+        busy: false,
     };
     (funnel, outlet)
 }
@@ -61,7 +76,16 @@ pub(crate) fn funnel(stopper: Stopper) -> (Funnel, Outlet) {
 impl Funnel {
     /// Passes an event on, or leaves it out where too much waits.
     pub(crate) fn pass(&mut self, event: RoomEvent) {
-        let crowded = self.waiting.load(Relaxed) + RESERVED_EVENTS >= MAX_EVENTS;
+        let waiting = self.waiting.load(Acquire);
+        // A frame overtakes nothing: only when the media thread has done all it was given.
+        if let RoomEvent::Frame(frame) = &event
+            && waiting == 0
+            && self.broken.is_empty()
+            && (self.give_out)(frame)
+        {
+            return;
+        }
+        let crowded = waiting + RESERVED_EVENTS >= MAX_EVENTS;
         let passes = match &event {
             RoomEvent::Frame(frame) => self.has_place_for(frame, crowded),
             // A crowd that comes or talks must not push out what the pads need.
@@ -117,10 +141,13 @@ impl Funnel {
 
 impl Outlet {
     /// The next event, or [`Next::Nothing`] after `patience`.
-    pub(crate) fn next(&self, patience: Duration) -> Next {
+    pub(crate) fn next(&mut self, patience: Duration) -> Next {
+        if std::mem::take(&mut self.busy) {
+            self.waiting.fetch_sub(1, Release);
+        }
         match self.events.recv_timeout(patience) {
             Ok(next) => {
-                self.waiting.fetch_sub(1, Relaxed);
+                self.busy = true;
                 next
             }
             Err(RecvTimeoutError::Timeout) => Next::Nothing,

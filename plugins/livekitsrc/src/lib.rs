@@ -7,6 +7,7 @@ mod access;
 mod counters;
 mod decoder;
 mod drift;
+mod flow;
 mod funnel;
 pub mod livekitsrc;
 mod media;

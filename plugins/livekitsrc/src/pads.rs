@@ -1,8 +1,9 @@
 //! Which track flows through which pad.
 
+use crate::flow::{Flows, is_full};
 use crate::media;
 use crate::mixer::{Mixer, MixerError};
-use crate::stream::{PadIdentity, Stream, StreamError, is_full, make_pad};
+use crate::stream::{PadIdentity, Stream, StreamError, make_pad};
 use gst::prelude::*;
 use livekit_room::{Frame, Kind, Role, Stopper, Track, TrackSource};
 use std::collections::{HashMap, HashSet};
@@ -56,6 +57,8 @@ pub(crate) struct Pads {
     group: gst::GroupId,
     tracks: HashMap<Arc<str>, Taken>,
     streams: HashMap<Slot, Stream>,
+    /// Of the tracks that have a pad.
+    flows: Flows,
     mix: Option<Mix>,
     /// Since when nothing is published for these.
     idle_since: HashMap<Slot, Instant>,
@@ -83,6 +86,7 @@ impl Pads {
             group: gst::GroupId::next(),
             tracks: HashMap::new(),
             streams: HashMap::new(),
+            flows: Flows::default(),
             mix: None,
             idle_since: HashMap::new(),
             broken: HashSet::new(),
@@ -90,6 +94,11 @@ impl Pads {
             first_pad: None,
             no_more_pads: false,
         }
+    }
+
+    /// Where frames can be given out beside [`Pads::push`], as long as nothing waits for this side.
+    pub(crate) fn flows(&self) -> &Flows {
+        &self.flows
     }
 
     /// The room's name, for stream IDs and tags.
@@ -101,8 +110,8 @@ impl Pads {
         let slot = Slot::of(track);
         self.idle_since.remove(&slot);
         let tags = self.tags(track);
-        if let Some(stream) = self.streams.get_mut(&slot) {
-            stream.set_tags(tags.clone());
+        if let Some(stream) = self.streams.get(&slot) {
+            stream.flow().lock().set_tags(tags.clone());
         }
         let taken = Taken {
             slot,
@@ -119,6 +128,7 @@ impl Pads {
     }
 
     pub(crate) fn track_ended(&mut self, track: &Track) {
+        self.flows.close(&track.sid);
         if let Some(taken) = self.tracks.remove(&track.sid)
             && self.tracks.values().all(|other| other.slot != taken.slot)
         {
@@ -163,7 +173,11 @@ impl Pads {
         if let (Slot::Voice(name), Some(mix)) = (slot, &mut self.mix) {
             return mix.push(name, frame, running_time, self.latency);
         }
-        self.stream(slot, frame)?.push(frame, running_time)
+        let stream = self.stream(slot, frame)?;
+        let taken = stream.push(frame, running_time)?;
+        let flow = stream.flow().clone();
+        self.flows.open(&frame.track, &flow);
+        Ok(taken)
     }
 
     fn stream(&mut self, slot: &Slot, frame: &Frame) -> Result<&mut Stream, StreamError> {
@@ -174,9 +188,9 @@ impl Pads {
             if let Slot::Chosen(..) = slot {
                 self.next[kind as usize] += 1;
             }
-            let mut stream = Stream::new(&self.bin, kind, &identity, self.latency, &self.stopper)?;
+            let stream = Stream::new(&self.bin, kind, &identity, self.latency, &self.stopper)?;
             if let Some(taken) = self.tracks.get(&frame.track) {
-                stream.set_tags(taken.tags.clone());
+                stream.flow().lock().set_tags(taken.tags.clone());
             }
             self.streams.insert(slot.clone(), stream);
         }
@@ -227,14 +241,14 @@ impl Pads {
     /// whether the connection delivers.
     pub(crate) fn tick(&mut self, now: Option<gst::ClockTime>, live: bool) {
         if let Some(now) = now {
-            for (slot, stream) in &mut self.streams {
+            for (slot, stream) in &self.streams {
                 let flows = live
                     && self
                         .tracks
                         .values()
                         .any(|taken| taken.slot == *slot && !taken.muted);
                 if !flows {
-                    stream.fill(now);
+                    stream.flow().lock().fill(now);
                 }
             }
         }

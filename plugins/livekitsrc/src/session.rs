@@ -5,6 +5,7 @@
 //! and handlers of `pad-added` belong to somebody else: the sockets must not wait for that.
 
 use crate::access;
+use crate::flow::{Flows, Pushed};
 use crate::funnel::{Next, Outlet, funnel};
 use crate::livekitsrc::LiveKitSrc;
 use crate::pads::Pads;
@@ -56,18 +57,25 @@ impl Session {
         config.ask = element.imp().has_chooser();
         let driver = Driver::new(config.clone(), tokens);
         let stopper = driver.stopper();
-        let (mut funnel, incoming) = funnel(stopper.clone());
+        let pads = Pads::new(
+            element.clone().upcast(),
+            stopper.clone(),
+            gst::ClockTime::from_mseconds(settings.latency_ms.into()),
+            config.audio == AudioMode::Everyone,
+        );
+        let express = Express {
+            element: element.downgrade(),
+            stopper: stopper.clone(),
+            flows: pads.flows().clone(),
+        };
+        let (mut funnel, mut incoming) =
+            funnel(stopper.clone(), move |frame| express.give_out(frame));
         let (leaving, left) = std_mpsc::channel();
         let (working, idle) = std_mpsc::channel();
         let mut media = Media {
             element: element.downgrade(),
             stopper: stopper.clone(),
-            pads: Pads::new(
-                element.clone().upcast(),
-                stopper.clone(),
-                gst::ClockTime::from_mseconds(settings.latency_ms.into()),
-                config.audio == AudioMode::Everyone,
-            ),
+            pads,
             asks: config.ask,
             live: false,
             ever_joined: false,
@@ -76,7 +84,7 @@ impl Session {
         let thread = std::thread::Builder::new()
             .name("livekitsrc:media".into())
             .spawn(move || {
-                media.run(&incoming);
+                media.run(&mut incoming);
                 // What it holds of the element goes before it is said that it has ended.
                 drop((media, incoming));
                 drop(working);
@@ -135,6 +143,39 @@ impl Session {
     }
 }
 
+/// What the driver's own thread needs to give a frame out.
+struct Express {
+    element: glib::WeakRef<LiveKitSrc>,
+    stopper: Stopper,
+    flows: Flows,
+}
+
+impl Express {
+    /// Whether the frame is done with. It isn't where anything but a push is to be done first.
+    fn give_out(&self, frame: &Frame) -> bool {
+        if self.stopper.is_stopped() {
+            return false;
+        }
+        let (Some(flow), Some(element)) = (self.flows.of(&frame.track), self.element.upgrade())
+        else {
+            return false;
+        };
+        let Some(running_time) = element.imp().running_time_at(frame.time) else {
+            return false;
+        };
+        let pushed = flow.lock().push(frame, running_time);
+        if pushed == Pushed::NoRoute {
+            return false;
+        }
+        let counters = element.imp().counters();
+        counters.received(frame);
+        if pushed == Pushed::LeftOut {
+            counters.dropped(frame);
+        }
+        true
+    }
+}
+
 /// The media thread's own state.
 struct Media {
     element: glib::WeakRef<LiveKitSrc>,
@@ -148,7 +189,7 @@ struct Media {
 
 impl Media {
     /// Takes events until the last one; looks around every [`TICK`].
-    fn run(&mut self, incoming: &Outlet) {
+    fn run(&mut self, incoming: &mut Outlet) {
         let mut ticked = Instant::now();
         loop {
             let message = incoming.next(TICK);

@@ -1,20 +1,12 @@
 //! One pad of the element: frames in, encoded or raw buffers out, as downstream accepts.
 
 use crate::decoder::decoder_chain;
+use crate::flow::{Flow, Pushed, SharedFlow};
 use crate::media;
 use gst::prelude::*;
 use livekit_room::{Codec, Frame, Kind, Stopper};
-
-/// Bytes that may wait for downstream. A second of a very good video; more means that downstream
-/// stands still.
-const MAX_QUEUED_BYTES: u64 = 8 << 20;
-/// Time that may wait for downstream.
-const MAX_QUEUED_TIME: gst::ClockTime = gst::ClockTime::from_seconds(2);
-
-/// Beyond the latency, a frame may be this late before its place is given away.
-const LATE: gst::ClockTime = gst::ClockTime::from_mseconds(100);
-/// Gaps are told in pieces of this length at least.
-const MIN_GAP: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 const FORCE_KEY_UNIT: &str = "GstForceKeyUnit";
 
@@ -55,19 +47,10 @@ pub(crate) struct PadIdentity {
 pub(crate) struct Stream {
     bin: gst::Bin,
     pad: gst::GhostPad,
-    kind: Kind,
     latency: gst::ClockTime,
-    stopper: Stopper,
     /// None while nobody is linked, or nothing has come yet.
     route: Option<Route>,
-    /// Frames were left out: the next one must be a key frame.
-    needs_key: bool,
-    /// The last buffer's time.
-    last: Option<gst::ClockTime>,
-    /// Up to where it was said that nothing comes.
-    filled: Option<gst::ClockTime>,
-    /// Told behind the next buffer.
-    tags: Option<gst::TagList>,
+    flow: SharedFlow,
 }
 
 impl Stream {
@@ -82,23 +65,19 @@ impl Stream {
         let pad = make_pad(element, kind, identity)?;
         forward_keyframe_requests(&pad, stopper.clone());
         element.add_pad(&pad)?;
+        let flow = Flow::new(pad.clone(), kind, latency, stopper.clone());
         Ok(Self {
             bin: element.clone(),
             pad,
-            kind,
             latency,
-            stopper: stopper.clone(),
             route: None,
-            needs_key: true,
-            last: None,
-            filled: None,
-            tags: None,
+            flow: Arc::new(Mutex::new(flow)),
         })
     }
 
-    /// Tags for whoever is downstream, told once something flows.
-    pub(crate) fn set_tags(&mut self, tags: gst::TagList) {
-        self.tags = Some(tags);
+    /// Where its frames can be given out without any of the rest.
+    pub(crate) fn flow(&self) -> &SharedFlow {
+        &self.flow
     }
 
     /// Gives a frame out. Returns whether it was taken; it isn't while nobody is linked, while a
@@ -112,61 +91,11 @@ impl Stream {
             self.leave_out();
             return Ok(false);
         }
-        if self.needs_key && !frame.key {
-            // Publishers make key frames on demand only, so waiting alone may take for ever.
-            self.stopper.request_keyframe();
+        if self.flow.lock().waits_for_key(frame) {
             return Ok(false);
         }
-        let source = self.source_for(frame.codec)?;
-        if is_full(&source) {
-            self.needs_key = true;
-            return Ok(false);
-        }
-        let discontinuity = frame.discontinuity || self.needs_key;
-        self.needs_key = false;
-        // The time line starts anew with each connection, and the pad goes on: never backwards.
-        let pts = self.last.map_or(running_time, |last| {
-            running_time.max(last + gst::ClockTime::NSECOND)
-        });
-        self.last = Some(pts);
-        self.filled = None;
-        if let Some(caps) = media::key_frame_caps(frame)
-            && source.caps().as_ref() != Some(&caps)
-        {
-            source.set_caps(Some(&caps));
-        }
-        let buffer = media::buffer(frame, pts, discontinuity);
-        let taken = source.push_buffer(buffer).is_ok();
-        if let Some(tags) = self.tags.take() {
-            // The source sends it in its place, behind this buffer.
-            source.send_event(gst::event::Tag::new(tags));
-        }
-        Ok(taken)
-    }
-
-    /// Says that nothing comes, up to a moment before `now`: muxers and mixers don't wait then.
-    /// What comes after it begins with a key frame.
-    pub(crate) fn fill(&mut self, now: gst::ClockTime) {
-        let (Some(route), Some(last)) = (&self.route, self.last) else {
-            return;
-        };
-        if !self.pad.is_linked() || route.source.current_level_buffers() > 0 {
-            return;
-        }
-        // What is on its way may still come in its place.
-        let until = now.saturating_sub(self.latency + LATE);
-        let from = self.filled.unwrap_or(last);
-        if until < from + MIN_GAP {
-            return;
-        }
-        let gap = gst::event::Gap::builder(from)
-            .duration(until - from)
-            .build();
-        if route.source.send_event(gap) {
-            self.filled = Some(until);
-            // A decoder may have let go of its reference pictures.
-            self.needs_key |= self.kind == Kind::Video;
-        }
+        self.route_for(frame.codec)?;
+        Ok(self.flow.lock().push(frame, running_time) == Pushed::Taken)
     }
 
     /// No more frames will come.
@@ -198,18 +127,20 @@ impl Stream {
 
     /// Frames can't be given out now; what comes later must begin anew.
     pub(crate) fn leave_out(&mut self) {
-        self.needs_key = true;
+        self.flow.lock().leave_out();
         if !self.pad.is_linked() {
             self.close_route();
         }
     }
 
-    /// The source of a route for frames of this codec.
-    fn source_for(&mut self, codec: Codec) -> Result<gst_app::AppSrc, StreamError> {
-        if let Some(route) = &self.route
-            && route.codec == codec
+    /// Makes sure that frames of this codec have a way out.
+    fn route_for(&mut self, codec: Codec) -> Result<(), StreamError> {
+        if self
+            .route
+            .as_ref()
+            .is_some_and(|route| route.codec == codec)
         {
-            return Ok(route.source.clone());
+            return Ok(());
         }
         let encoded = media::caps(codec);
         let accepted = self.pad.peer_query_caps(None);
@@ -221,7 +152,9 @@ impl Stream {
             // Nothing but the caps changes, behind the last buffer of the old codec.
             route.source.set_caps(Some(&encoded));
             route.codec = codec;
-            return Ok(route.source.clone());
+            let source = (route.source.clone(), codec);
+            self.flow.lock().set_source(Some(source));
+            return Ok(());
         }
         self.close_route();
         if !passes && !accepted.can_intersect(&media::raw_caps(codec.kind())) {
@@ -238,11 +171,7 @@ impl Stream {
         self.open_route(codec, decoder)
     }
 
-    fn open_route(
-        &mut self,
-        codec: Codec,
-        decoder: Vec<gst::Element>,
-    ) -> Result<gst_app::AppSrc, StreamError> {
+    fn open_route(&mut self, codec: Codec, decoder: Vec<gst::Element>) -> Result<(), StreamError> {
         let source = gst_app::AppSrc::builder()
             .name(format!("{}-source", self.pad.name()))
             .caps(&media::caps(codec))
@@ -264,12 +193,14 @@ impl Stream {
         for element in all.iter().rev() {
             element.sync_state_with_parent()?;
         }
-        Ok(source)
+        self.flow.lock().set_source(Some((source, codec)));
+        Ok(())
     }
 
     /// Takes out what stands behind the pad. The source stops first: a buffer that is on its way
     /// would find nothing linked, and that is an error.
     fn close_route(&mut self) {
+        self.flow.lock().set_source(None);
         let Some(route) = self.route.take() else {
             return;
         };
@@ -331,10 +262,6 @@ fn name_stream(pad: &gst::GhostPad, identity: &PadIdentity) {
         }
         gst::PadProbeReturn::Ok
     });
-}
-
-pub(crate) fn is_full(source: &gst_app::AppSrc) -> bool {
-    source.current_level_bytes() > MAX_QUEUED_BYTES || source.current_level_time() > MAX_QUEUED_TIME
 }
 
 /// Requests for a key frame travel upstream as events; the publisher hears them as PLI.
