@@ -41,6 +41,7 @@ mod peer;
 mod room;
 mod sdp;
 mod signal;
+mod stall;
 mod stats;
 mod superframe;
 mod timeline;

@@ -15,6 +15,7 @@ use crate::layers::{Layers, VideoLimits};
 use crate::network::{LocalCandidate, RemoteCandidate, Transport};
 use crate::participants::Participants;
 use crate::peer::Peer;
+use crate::stall::VideoWatch;
 use crate::stats::Holes;
 use crate::timeline::Timeline;
 use crate::tracks::{Change, Tracks};
@@ -128,6 +129,8 @@ pub struct Room {
     data: DataInbox,
     timeline: Timeline,
     gates: HashMap<Arc<str>, KeyframeGate>,
+    /// Of the videos that are taken.
+    watches: HashMap<Arc<str>, VideoWatch>,
     holes: Holes,
     outputs: VecDeque<Output>,
     peer_deadline: Option<Instant>,
@@ -167,6 +170,7 @@ impl Room {
             data: DataInbox::default(),
             timeline: Timeline::default(),
             gates: HashMap::new(),
+            watches: HashMap::new(),
             holes: Holes::default(),
             outputs: VecDeque::from([Output::Join]),
             peer_deadline: None,
@@ -319,12 +323,13 @@ impl Room {
                 // Before the subscription, or its first pictures would still be the largest.
                 self.ask_for_layer(&track.sid);
                 self.subscribe(&[track.sid.to_string()], true);
-                self.gates.insert(track.sid.clone(), KeyframeGate::new(now));
+                self.expect(now, &track.sid, track.kind);
                 self.event(RoomEvent::TrackStarted(track));
             }
             Change::Ended(track) => {
                 self.subscribe(&[track.sid.to_string()], false);
                 self.gates.remove(&track.sid);
+                self.watches.remove(&track.sid);
                 self.timeline.remove(&track.sid);
                 self.layers.remove(&track.sid);
                 self.holes.remove(&track.sid);
@@ -333,6 +338,9 @@ impl Room {
             Change::Muted(track, muted) => {
                 if !muted {
                     self.last_media = now;
+                    if let Some(watch) = self.watches.get_mut(&track.sid) {
+                        *watch = VideoWatch::new(now);
+                    }
                 }
                 self.event(RoomEvent::TrackMuted { track, muted });
             }

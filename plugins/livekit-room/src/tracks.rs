@@ -142,6 +142,13 @@ impl Tracks {
             .find(|track| &*track.sid == sid)
     }
 
+    /// Whether this taken track is muted.
+    pub(crate) fn is_muted(&self, sid: &str) -> bool {
+        self.taken
+            .iter()
+            .any(|(track, muted)| *muted && &*track.sid == sid)
+    }
+
     /// SIDs of all taken tracks.
     pub(crate) fn taken_sids(&self) -> Vec<String> {
         self.taken

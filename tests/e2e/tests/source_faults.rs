@@ -123,9 +123,15 @@ async fn what_a_publisher_does_leaves_the_pads_as_they_are() -> Result {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_codec_and_another_size_come_out_of_the_same_pads() -> Result {
+    // The long form begins with what a camera sends; encoding that is too much for a busy machine.
+    let (width, height) = if is_long_form() {
+        (1280, 720)
+    } else {
+        (640, 360)
+    };
     let mut room = Room::open(&Publishing::Live(LiveOptions {
-        width: 640,
-        height: 360,
+        width,
+        height,
         ..LiveOptions::default()
     }))
     .await?;
@@ -143,8 +149,8 @@ async fn another_codec_and_another_size_come_out_of_the_same_pads() -> Result {
             .await?;
         comes_back(&source, "video", codec, changed).await?;
     }
-    room.publisher()?.change_size(320, 180).await?;
-    comes_back(&source, "video", "320 × 180", Instant::now()).await?;
+    room.publisher()?.change_size(width / 2, height / 2).await?;
+    comes_back(&source, "video", "half the size", Instant::now()).await?;
     Ok(())
 }
 

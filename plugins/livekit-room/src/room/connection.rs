@@ -5,17 +5,14 @@ use super::{JoinError, Output, ResumeError, Room};
 use crate::backoff::Backoff;
 use crate::event::{ConnectionState, EndReason, JoinedRoom, RoomEvent};
 use crate::peer::Peer;
+use crate::stall::{self, STALL, VideoWatch};
 use livekit_protocol as proto;
 use proto::signal_request::Message as Request;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// A connection that should deliver frames and doesn't for this long is treated as lost.
-const STALL: Duration = Duration::from_secs(5);
-/// Attempts to recover from a stall become rarer up to this, since the publisher may be at fault.
-const LONGEST_STALL: Duration = Duration::from_secs(60);
 /// Frames that came this recently are still coming.
-const FRESH: Duration = Duration::from_secs(1);
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 /// A session that can't be resumed for this long is joined anew.
 const RESUME_FOR: Duration = Duration::from_secs(4);
@@ -77,6 +74,7 @@ impl Room {
         self.ever_joined = true;
         self.timeline.clear();
         self.gates.clear();
+        self.watches.clear();
         self.holes.clear();
         self.sif_trailer.clone_from(&response.sif_trailer);
         let own = response.participant.clone().unwrap_or_default();
@@ -286,6 +284,9 @@ impl Room {
         self.lost_since = None;
         self.connected_at = now;
         self.last_media = now;
+        for watch in self.watches.values_mut() {
+            *watch = VideoWatch::new(now);
+        }
     }
 
     /// Does what is due at `now`.
@@ -309,6 +310,11 @@ impl Room {
         }
         if self.phase == Phase::Joined && self.stall_deadline().is_some_and(|at| at <= now) {
             self.on_stall(now);
+        }
+        if self.phase == Phase::Joined
+            && self.silent_video_deadline(now).is_some_and(|at| at <= now)
+        {
+            self.on_silent_videos(now);
         }
         if self.phase == Phase::Joined && self.silence_deadline().is_some_and(|at| at <= now) {
             self.set_state(ConnectionState::Waiting);
@@ -354,6 +360,7 @@ impl Room {
             self.peer_deadline,
             self.tracks.deadline().filter(|_| joined),
             self.stall_deadline().filter(|_| joined),
+            self.silent_video_deadline(now).filter(|_| joined),
             self.silence_deadline().filter(|_| joined),
             self.waiting_deadline(),
             self.reconnect_deadline(),
@@ -365,10 +372,9 @@ impl Room {
     }
 
     fn stall_deadline(&self) -> Option<Instant> {
-        let rarer = STALL * (1 << self.stalls.saturating_sub(1).min(8));
         self.tracks
             .expects_media()
-            .then(|| self.last_media + rarer.min(LONGEST_STALL))
+            .then(|| self.last_media + stall::wait(self.stalls))
     }
 
     /// When a room whose tracks are all muted is no longer called live.

@@ -135,6 +135,9 @@ impl Room {
         let audio = codec.kind() == Kind::Audio;
         let key = audio || media.is_keyframe();
         let verdict = gate.judge(now, key, media.contiguous);
+        if let Some(watch) = self.watches.get_mut(&sid) {
+            watch.on_frame(now);
+        }
         self.last_media = now;
         self.last_frame = Some(now);
         self.stalls = 0;
@@ -176,7 +179,7 @@ impl Room {
         self.drain_peer(now);
     }
 
-    fn request_keyframe(&mut self, now: Instant, sid: &str) {
+    pub(super) fn request_keyframe(&mut self, now: Instant, sid: &str) {
         let Some(peer) = &mut self.peer else { return };
         if let Err(error) = peer.request_keyframe(sid) {
             self.rejoin(now, &error.to_string());
