@@ -1,11 +1,23 @@
+//! What a recording format is: data, the built-in `formats.toml` and the user's files over it.
+//! `docs/pipelines.md` describes the schema.
+
+mod checks;
+mod draft;
+mod survey;
+mod syntax;
 mod text;
 
-use haven_wire::{FormatProbe, QualityPreset};
+pub(crate) use survey::{Trials, Verdict};
+pub(crate) use text::{Place, Problem};
+
+use draft::Draft;
+use haven_wire::{ChosenEncoders, QualityPreset};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
+use text::{Located, Source};
 
 const BUILT_IN: &str = include_str!("../formats.toml");
 const BUILT_IN_NAME: &str = "formats.toml";
@@ -15,24 +27,23 @@ const BUILT_IN_NAME: &str = "formats.toml";
 pub(crate) enum FormatError {
     #[error("cannot read the recording formats in {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("{file}:{line}: {problem}")]
-    Malformed {
-        file: String,
-        line: usize,
-        problem: String,
-    },
+    #[error("{}", join(.0.iter().map(ToString::to_string), "; "))]
+    Malformed(Vec<Problem>),
     #[error("the recording format {name:?} is unknown; known are {known}")]
     UnknownFormat { name: String, known: String },
     #[error("the recording quality {name:?} is unknown; known are {known}")]
     UnknownQuality { name: String, known: String },
     #[error("recording as {format} needs {missing}, which is not installed")]
     NotInstalled { format: String, missing: String },
+    #[error("recording as {format} is not possible here: {why}")]
+    Unfit { format: String, why: String },
 }
 
 /// The recording formats: the built-in ones and the user's.
 #[derive(Debug, Default)]
 pub(crate) struct Formats {
     formats: BTreeMap<String, Format>,
+    encoders: BTreeMap<String, Encoder>,
     qualities: BTreeMap<String, QualityPreset>,
     packages: BTreeMap<String, String>,
 }
@@ -40,6 +51,8 @@ pub(crate) struct Formats {
 /// What to build for one recording, in gst-launch syntax.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recipe {
+    /// What gives the video encoder the pixel format it takes; empty where it takes ours.
+    pub(crate) video_converter: String,
     /// The element that encodes video, with its options apart.
     pub(crate) video_encoder: String,
     pub(crate) video_options: String,
@@ -60,128 +73,108 @@ struct Format {
     audio_codec: String,
     container: String,
     aliases: Vec<String>,
-    muxer: String,
-    video: Vec<Candidate>,
-    audio: Vec<Candidate>,
+    muxer: Located<String>,
+    /// Names of encoders, the preferred first.
+    video: Vec<String>,
+    audio: Vec<String>,
     qualities: BTreeMap<String, QualityPreset>,
 }
 
 #[derive(Debug)]
-struct Candidate {
-    encoder: String,
+struct Encoder {
+    name: String,
+    place: Place,
+    element: String,
+    hardware: bool,
+    converter: String,
+    options: String,
     parser: String,
     by_quality: BTreeMap<String, String>,
     delay: gst::ClockTime,
-    origin: String,
+}
+
+impl Encoder {
+    /// Its options for a quality.
+    fn options(&self, quality: &str, preset: QualityPreset) -> String {
+        let more = self.by_quality.get(quality).map_or("", String::as_str);
+        fill_in(&format!("{} {more}", self.options), preset)
+    }
+
+    /// The whole of it for a quality, converter to parser.
+    fn chain(&self, quality: &str, preset: QualityPreset) -> String {
+        let encoder = format!("{} {}", self.element, self.options(quality, preset));
+        let links = [
+            self.converter.as_str(),
+            encoder.as_str(),
+            self.parser.as_str(),
+        ];
+        join(
+            links.into_iter().filter(|link| !link.trim().is_empty()),
+            " ! ",
+        )
+    }
 }
 
 impl Formats {
-    /// The built-in formats, and those of the user's folder, if there is one.
+    /// The built-in formats, with the files of the user's folder over them, if there is one.
     ///
     /// # Errors
-    /// When the folder or a file can't be read, or a file is malformed.
+    /// When the folder or a file can't be read, or something in a file is wrong.
     pub(crate) fn load(folder: Option<&Path>) -> Result<Self, FormatError> {
-        let mut formats = Self::default();
-        formats.add(BUILT_IN_NAME, BUILT_IN)?;
-        let Some(folder) = folder else {
-            return Ok(formats);
-        };
-        for path in toml_files(folder)? {
+        let mut draft = Draft::default();
+        draft.add(&Source {
+            file: BUILT_IN_NAME.into(),
+            text: BUILT_IN,
+        });
+        for path in folder.map(toml_files).transpose()?.unwrap_or_default() {
             let text = fs::read_to_string(&path).map_err(|source| FormatError::Read {
                 path: path.clone(),
                 source,
             })?;
-            formats.add(&path.display().to_string(), &text)?;
+            draft.add(&Source {
+                file: path.display().to_string().into(),
+                text: &text,
+            });
         }
-        Ok(formats)
+        draft.finish().map_err(FormatError::Malformed)
     }
 
-    /// What to build for a format and a quality on this machine.
+    /// What to build for a format and a quality on this machine. Encoders that a probe chose come
+    /// first. Others in hardware aren't taken: only a trial tells whether they work.
     ///
     /// # Errors
-    /// When either is unknown, or no encoder for it is installed.
-    pub(crate) fn recipe(&self, format: &str, quality: &str) -> Result<Recipe, FormatError> {
+    /// When either is unknown, or nothing that is installed can make it.
+    pub(crate) fn recipe(
+        &self,
+        format: &str,
+        quality: &str,
+        chosen: &ChosenEncoders,
+    ) -> Result<Recipe, FormatError> {
         let (name, format) = self.find(format)?;
         let presets = self.presets(format);
-        let Some(preset) = presets.get(quality) else {
+        let Some(preset) = presets.get(quality).copied() else {
             return Err(FormatError::UnknownQuality {
                 name: quality.into(),
-                known: join(presets.keys()),
+                known: join(presets.keys(), ", "),
             });
         };
-        let missing = missing(format);
-        let (Some(video), Some(audio), true) = (
-            installed(&format.video),
-            installed(&format.audio),
-            missing.is_empty(),
-        ) else {
-            return Err(FormatError::NotInstalled {
-                format: name.into(),
-                missing: join(
-                    missing
-                        .iter()
-                        .map(|element| match self.packages.get(element) {
-                            Some(package) => format!("{element} (package {package})"),
-                            None => element.clone(),
-                        }),
-                ),
-            });
+        let muxer = self.judge_muxer(format);
+        let video = self.first_fit(&format.video, chosen.video.as_deref(), &presets);
+        let audio = self.first_fit(&format.audio, chosen.audio.as_deref(), &presets);
+        let (Some(video), Some(audio), Verdict::Works) = (video, audio, &muxer) else {
+            return Err(self.unavailable(name, format));
         };
-        let (element, options) = split(&video.encoder);
-        let more = video.by_quality.get(quality).map_or("", String::as_str);
         Ok(Recipe {
-            video_encoder: element.into(),
-            video_options: fill_in(&format!("{options} {more}"), *preset),
+            video_converter: video.converter.clone(),
+            video_encoder: video.element.clone(),
+            video_options: video.options(quality, preset),
             video_parser: video.parser.clone(),
-            audio_encoder: fill_in(
-                &format!(
-                    "{} {}",
-                    audio.encoder,
-                    audio.by_quality.get(quality).map_or("", String::as_str)
-                ),
-                *preset,
-            ),
+            audio_encoder: format!("{} {}", audio.element, audio.options(quality, preset)),
             audio_parser: audio.parser.clone(),
             audio_delay: audio.delay,
-            muxer: format.muxer.clone(),
-            origin: video.origin.clone(),
+            muxer: format.muxer.value.clone(),
+            origin: video.place.to_string(),
         })
-    }
-
-    /// Every format with what this machine has for it.
-    pub(crate) fn probe(&self) -> BTreeMap<String, FormatProbe> {
-        self.formats
-            .iter()
-            .map(|(name, format)| {
-                let missing = missing(format)
-                    .into_iter()
-                    .map(|element| {
-                        let package = self.packages.get(&element).cloned().unwrap_or_default();
-                        (element, package)
-                    })
-                    .collect();
-                let probe = FormatProbe {
-                    description: format.description.clone(),
-                    codec: format.codec.clone(),
-                    audio_codec: format.audio_codec.clone(),
-                    container: format.container.clone(),
-                    aliases: format.aliases.clone(),
-                    encoder: installed(&format.video)
-                        .map(|candidate| split(&candidate.encoder).0.to_owned()),
-                    missing,
-                    qualities: self.presets(format),
-                };
-                (name.clone(), probe)
-            })
-            .collect()
-    }
-
-    fn add(&mut self, file: &str, text: &str) -> Result<(), FormatError> {
-        let parsed = text::parse(file, text)?;
-        self.formats.extend(parsed.formats);
-        self.qualities.extend(parsed.qualities);
-        self.packages.extend(parsed.packages);
-        Ok(())
     }
 
     fn find(&self, name: &str) -> Result<(&str, &Format), FormatError> {
@@ -191,18 +184,14 @@ impl Formats {
             .map(|(name, format)| (name.as_str(), format))
             .ok_or_else(|| FormatError::UnknownFormat {
                 name: name.into(),
-                known: join(self.formats.keys()),
+                known: join(self.formats.keys(), ", "),
             })
     }
 
     fn presets(&self, format: &Format) -> BTreeMap<String, QualityPreset> {
         let mut presets = self.qualities.clone();
-        presets.extend(
-            format
-                .qualities
-                .iter()
-                .map(|(name, preset)| (name.clone(), *preset)),
-        );
+        let own = format.qualities.iter();
+        presets.extend(own.map(|(name, preset)| (name.clone(), *preset)));
         presets
     }
 }
@@ -234,54 +223,12 @@ fn fill_in(text: &str, preset: QualityPreset) -> String {
         .replace("{audio_bps}", &bps(preset.audio_kbps))
 }
 
-/// An element and its options.
-fn split(text: &str) -> (&str, &str) {
-    let text = text.trim();
-    text.split_once(char::is_whitespace).unwrap_or((text, ""))
-}
-
-/// The elements a piece of gst-launch syntax names; caps are passed over.
-fn elements(text: &str) -> impl Iterator<Item = &str> {
-    text.split('!')
-        .map(|part| split(part).0)
-        .filter(|name| !name.is_empty() && !name.contains(['/', ',']))
-}
-
-fn is_installed(element: &str) -> bool {
-    gst::ElementFactory::find(element).is_some()
-}
-
-fn candidate_elements(candidate: &Candidate) -> impl Iterator<Item = &str> {
-    elements(&candidate.encoder).chain(elements(&candidate.parser))
-}
-
-fn installed(candidates: &[Candidate]) -> Option<&Candidate> {
-    candidates
-        .iter()
-        .find(|candidate| candidate_elements(candidate).all(is_installed))
-}
-
-/// What would have to be installed: the muxer, and of each kind the preferred encoder.
-fn missing(format: &Format) -> BTreeSet<String> {
-    let mut missing: BTreeSet<_> = elements(&format.muxer).collect();
-    for candidates in [&format.video, &format.audio] {
-        if installed(candidates).is_none() {
-            missing.extend(candidates.iter().take(1).flat_map(candidate_elements));
-        }
-    }
-    missing
-        .into_iter()
-        .filter(|element| !is_installed(element))
-        .map(str::to_owned)
-        .collect()
-}
-
-fn join(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+fn join(names: impl IntoIterator<Item = impl AsRef<str>>, between: &str) -> String {
     let names: Vec<_> = names
         .into_iter()
         .map(|name| name.as_ref().to_owned())
         .collect();
-    names.join(", ")
+    names.join(between)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The Haven worker: one process per live session, which runs its GStreamer pipelines.
 //!
 //! It is started by the server and speaks the protocol of the crate `haven-wire` over standard
-//! input and output. With `--probe` it tells what this machine can do, with `--measure FILE` how
-//! long a recording is.
+//! input and output. With `--probe` it tells what this machine can do, with `--check-formats` the same
+//! of all recording formats to people, with `--measure FILE` how long a recording is.
 
 mod catch_up;
 mod control;
@@ -25,6 +25,7 @@ mod tap;
 mod timebase;
 mod tokens;
 mod tracks;
+mod trial;
 
 use serde::Serialize;
 use std::{
@@ -36,6 +37,8 @@ use std::{
 const USAGE: &str = "\
 Usage: haven-worker                             run a session by the server's messages
        haven-worker --probe [--formats-dir DIR] print what this machine can do, as JSON
+       haven-worker --check-formats [--formats-dir DIR]
+                                                try every encoder of every recording format
        haven-worker --measure FILE              print a recording's length and size, as JSON
        haven-worker --version
 ";
@@ -54,7 +57,13 @@ fn main() -> ExitCode {
         }
         []
         | [Some("--probe")]
-        | [Some("--probe"), Some("--formats-dir"), _]
+        | [Some("--check-formats")]
+        | [
+            Some("--probe" | "--check-formats"),
+            Some("--formats-dir"),
+            _,
+        ]
+        | [Some("--try"), Some("video" | "audio"), ..]
         | [Some("--measure"), _] => {}
         _ => {
             eprint!("{USAGE}");
@@ -68,6 +77,13 @@ fn main() -> ExitCode {
     match words.as_slice() {
         [Some("--measure"), _] => print_json(measure::measure(&arguments[1])),
         [Some("--probe"), ..] => print_json(probe::probe(arguments.get(2).map(Path::new))),
+        [Some("--check-formats"), ..] => {
+            print_text(probe::check_formats(arguments.get(2).map(Path::new)))
+        }
+        [Some("--try"), Some(media), chains @ ..] => {
+            let chains: Vec<_> = chains.iter().flatten().copied().collect();
+            print_text(trial::try_chains(media, &chains).map(|()| String::new()))
+        }
         _ => match control::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string()),
@@ -86,6 +102,20 @@ fn register_plugins() -> Result<(), Box<dyn std::error::Error>> {
 fn fail(error: &str) -> ExitCode {
     tracing::error!(error, "haven-worker");
     ExitCode::FAILURE
+}
+
+/// Prints what was asked for, or an error.
+fn print_text<E: std::fmt::Display>(result: Result<String, E>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Prints a result, or an error as `{"error": …}`, as one line of JSON.

@@ -1,4 +1,8 @@
-use crate::formats::{FormatError, Formats};
+use crate::{
+    formats::{FormatError, Formats},
+    inbox::Media,
+    trial::ProcessTrials,
+};
 use gst::prelude::*;
 use haven_wire::Probe;
 use std::{
@@ -40,9 +44,35 @@ pub(crate) fn probe(formats_dir: Option<&Path>) -> Result<Probe, FormatError> {
     Ok(Probe {
         worker_version: env!("CARGO_PKG_VERSION").into(),
         gstreamer_version: gst::version_string().to_string(),
-        formats: Formats::load(formats_dir)?.probe(),
+        formats: Formats::load(formats_dir)?.probe(&mut ProcessTrials::new()),
         missing,
     })
+}
+
+/// What there is to say of every format and every encoder, for people: one line each.
+///
+/// # Errors
+/// What is wrong with the files of formats, one line each.
+pub(crate) fn check_formats(formats_dir: Option<&Path>) -> Result<String, String> {
+    let formats = Formats::load(formats_dir).map_err(|error| match error {
+        FormatError::Malformed(problems) => {
+            let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            lines.join("\n")
+        }
+        other => other.to_string(),
+    })?;
+    let mut text = String::new();
+    for finding in formats.findings(&mut ProcessTrials::new()) {
+        let media = match finding.media {
+            Media::Video => "video",
+            Media::Audio => "audio",
+        };
+        text += &format!(
+            "{}: {} {media} {}: {}\n",
+            finding.origin, finding.format, finding.encoder, finding.verdict
+        );
+    }
+    Ok(text)
 }
 
 /// Loads, on a thread of its own, the plug-ins that the first viewer and the first recording will

@@ -212,7 +212,7 @@ impl Session {
         }
         // Read anew each time: what the user adds or mends needs no restart.
         let recipe = Formats::load(self.config.formats_dir.as_deref())
-            .and_then(|formats| formats.recipe(&config.format, &config.quality));
+            .and_then(|formats| formats.recipe(&config.format, &config.quality, &config.encoders));
         let started = recipe
             .map_err(|error| error.to_string())
             .and_then(|recipe| {

@@ -52,6 +52,7 @@ async fn serve(config: Config) -> Result<(), Error> {
     let shutdown = Shutdown::default();
     let workers = Arc::new(Workers::new(
         config.worker.clone(),
+        config.formats_dir.clone(),
         config.timings,
         shutdown.tasks.clone(),
     ));

@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::{Error, error::Kind};
-use haven_wire::{FormatProbe, Probe, QualityPreset};
+use haven_wire::{ChosenEncoders, FormatProbe, Probe, QualityPreset};
 use std::collections::BTreeMap;
 
 /// A format that the API promises.
@@ -67,6 +67,8 @@ pub(crate) struct Plan {
     /// The file's extension.
     pub(crate) extension: String,
     pub(crate) config: Config,
+    /// What the probe chose, for the worker.
+    pub(crate) encoders: ChosenEncoders,
 }
 
 /// Every format: those of the probe, and those promised that it doesn't have.
@@ -137,6 +139,7 @@ pub(crate) fn plan(probe: Option<&Probe>, format: &str, quality: &str) -> Result
             format: probe.container.clone(),
             encoder: probe.encoder.clone(),
         },
+        encoders: probe.chosen.clone(),
     })
 }
 
@@ -162,14 +165,12 @@ fn unavailable(name: &str, probe: &FormatProbe) -> Error {
         .iter()
         .map(|(element, package)| format!("{element} (package {package})"))
         .collect();
-    let message = if missing.is_empty() {
-        format!("A recording as {name} can't be made here: this haven-worker does not offer it")
-    } else {
-        format!(
-            "A recording as {name} can't be made here: install {}",
-            missing.join(", ")
-        )
+    let why = match (missing.as_slice(), probe.notes.as_slice()) {
+        ([], []) => "this haven-worker does not offer it".to_owned(),
+        ([], notes) => notes.join("; "),
+        (missing, _) => format!("install {}", missing.join(", ")),
     };
+    let message = format!("A recording as {name} can't be made here: {why}");
     Error::new(Kind::Unavailable, "format_unavailable", message)
 }
 
@@ -184,6 +185,10 @@ mod tests {
             container: "mp4".into(),
             aliases: vec!["mp4".into()],
             encoder: Some("x264enc".into()),
+            chosen: ChosenEncoders {
+                video: Some("x264enc-slow".into()),
+                audio: Some("avenc_aac".into()),
+            },
             ..FormatProbe::default()
         };
         let av1 = FormatProbe {
@@ -208,6 +213,7 @@ mod tests {
         assert_eq!(plan.config.video_bitrate, "4000k");
         assert_eq!(plan.config.audio_bitrate, "192k");
         assert_eq!(plan.config.encoder.as_deref(), Some("x264enc"));
+        assert_eq!(plan.encoders.video.as_deref(), Some("x264enc-slow"));
     }
 
     #[test]
@@ -227,6 +233,12 @@ mod tests {
         let error = plan(Some(&probe()), "av1", "low").unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable);
         assert!(error.message().contains("av1enc"), "{error}");
+        let mut unfit = probe();
+        let av1 = unfit.formats.get_mut("av1").unwrap();
+        av1.missing.clear();
+        av1.notes = vec!["formats.toml:7: av1enc is passed over: no property".into()];
+        let error = plan(Some(&unfit), "av1", "low").unwrap_err();
+        assert!(error.message().contains("formats.toml:7"), "{error}");
         for error in [
             plan(Some(&probe()), "source", "low"),
             plan(None, "h264", "low"),

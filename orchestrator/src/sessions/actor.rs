@@ -38,7 +38,7 @@ pub(super) enum Command {
         reason: &'static str,
     },
     StartRecording {
-        plan: Plan,
+        plan: Box<Plan>,
         reply: oneshot::Sender<Result<Recording, Error>>,
     },
     StopRecording {
@@ -207,7 +207,7 @@ impl Actor {
     async fn on_command(&mut self, command: Command) {
         match command {
             Command::Stop { reason } => self.stop(reason),
-            Command::StartRecording { plan, reply } => self.start_recording(plan, reply).await,
+            Command::StartRecording { plan, reply } => self.start_recording(*plan, reply).await,
             Command::StopRecording { selector, reply } => {
                 self.stop_recording(&selector, reply).await;
             }

@@ -10,7 +10,7 @@ use crate::{
     error::Kind,
     recordings::{Ended, Part, Plan, Recording, remove_if_empty},
 };
-use haven_wire::{RecordingConfig, RecordingProgress, ServerMessage};
+use haven_wire::{ChosenEncoders, RecordingConfig, RecordingProgress, ServerMessage};
 use std::{path::PathBuf, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -28,6 +28,8 @@ pub(super) struct Active {
     pub(super) recording: Recording,
     pub(super) quality: String,
     pub(super) extension: String,
+    /// What the probe chose.
+    encoders: ChosenEncoders,
     /// Who asked for it, until the worker has answered.
     pub(super) starting: Option<(StartReply, Instant)>,
     /// Who asked for its end.
@@ -129,6 +131,7 @@ impl Actor {
             },
             quality: plan.quality,
             extension: plan.extension,
+            encoders: plan.encoders,
             starting: None,
             stopping: Vec::new(),
             stop_asked: false,
@@ -148,6 +151,7 @@ impl Actor {
             recording_id: active.recording.id,
             format: active.recording.format.clone(),
             quality: active.quality.clone(),
+            encoders: active.encoders.clone(),
             path: path.unwrap_or_default(),
         });
         self.tell_worker(message)

@@ -103,6 +103,7 @@ impl Handle {
     /// # Errors
     /// Conflict when one in this format runs; others when it can't be started.
     pub(crate) async fn start_recording(&self, plan: Plan) -> Result<Recording, Error> {
+        let plan = Box::new(plan);
         self.ask(|reply| Command::StartRecording { plan, reply })
             .await
     }

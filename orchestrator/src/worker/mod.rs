@@ -106,6 +106,8 @@ impl Drop for Worker {
 #[derive(Debug)]
 pub(crate) struct Workers {
     executable: PathBuf,
+    /// The user's descriptions of formats.
+    formats_dir: Option<PathBuf>,
     timings: Timings,
     tasks: TaskTracker,
     probe: OnceCell<Probe>,
@@ -114,9 +116,15 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    pub(crate) fn new(executable: PathBuf, timings: Timings, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(
+        executable: PathBuf,
+        formats_dir: Option<PathBuf>,
+        timings: Timings,
+        tasks: TaskTracker,
+    ) -> Self {
         Self {
             executable,
+            formats_dir,
             timings,
             tasks,
             probe: OnceCell::new(),

@@ -5,7 +5,9 @@ use crate::{Error, error::Kind};
 use haven_wire::Probe;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, de::DeserializeOwned};
-use std::{ffi::OsStr, fs::File, path::Path, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeSet, ffi::OsStr, fs::File, path::Path, process::Stdio, time::Duration,
+};
 use tokio::{
     io::AsyncReadExt,
     time::{Instant, sleep, timeout},
@@ -34,9 +36,18 @@ impl Workers {
     pub(crate) async fn probe(&self) -> Result<&Probe, Error> {
         self.probe
             .get_or_try_init(|| async {
-                let probe: Probe = self.ask([OsStr::new("--probe")], PROBE_TIMEOUT).await?;
+                let mut args = vec![OsStr::new("--probe")];
+                if let Some(folder) = &self.formats_dir {
+                    args.extend([OsStr::new("--formats-dir"), folder.as_os_str()]);
+                }
+                let probe: Probe = self.ask(args, PROBE_TIMEOUT).await?;
                 for (element, package) in &probe.missing {
                     tracing::warn!(element, package, "a GStreamer element is missing");
+                }
+                let formats = probe.formats.values();
+                let notes: BTreeSet<_> = formats.flat_map(|format| &format.notes).collect();
+                for note in notes {
+                    tracing::warn!("{note}");
                 }
                 Ok(probe)
             })
@@ -50,13 +61,13 @@ impl Workers {
     pub(crate) async fn measure(&self, path: &Path) -> Result<Measure, Error> {
         wait_for_lock(path, LOCK_TIMEOUT).await?;
         let _permit = self.measuring.acquire().await;
-        self.ask([OsStr::new("--measure"), path.as_os_str()], MEASURE_TIMEOUT)
-            .await
+        let args = vec![OsStr::new("--measure"), path.as_os_str()];
+        self.ask(args, MEASURE_TIMEOUT).await
     }
 
-    async fn ask<T: DeserializeOwned, const N: usize>(
+    async fn ask<T: DeserializeOwned>(
         &self,
-        args: [&OsStr; N],
+        args: Vec<&OsStr>,
         limit: Duration,
     ) -> Result<T, Error> {
         let fail = |why: String| {

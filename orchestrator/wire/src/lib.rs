@@ -15,7 +15,7 @@ mod codec;
 mod probe;
 
 pub use codec::{LineError, LineReader, MAX_LINE_BYTES, encode_line};
-pub use probe::{FormatProbe, Probe, QualityPreset};
+pub use probe::{ChosenEncoders, FormatProbe, Probe, QualityPreset};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -119,6 +119,9 @@ pub struct RecordingConfig {
     pub format: String,
     /// Name of one of its quality presets (`low`, `medium`, `high`).
     pub quality: String,
+    /// The encoders that the probe chose.
+    #[serde(default)]
+    pub encoders: ChosenEncoders,
     /// The file to write. Its folder exists, the file doesn't.
     pub path: PathBuf,
 }

@@ -30,8 +30,14 @@ pub struct FormatProbe {
     pub aliases: Vec<String>,
     /// The element that will encode video, if one of the candidates is installed.
     pub encoder: Option<String>,
+    /// The encoders that were tried and work, to be named when a recording is asked for.
+    #[serde(default)]
+    pub chosen: ChosenEncoders,
     /// What is missing when the format can't be used, with the Debian package that has it.
     pub missing: BTreeMap<String, String>,
+    /// Why encoders that are installed aren't used, with file and line.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// What each quality means for this format.
     pub qualities: BTreeMap<String, QualityPreset>,
 }
@@ -41,6 +47,16 @@ impl FormatProbe {
     pub fn available(&self) -> bool {
         self.encoder.is_some() && self.missing.is_empty()
     }
+}
+
+/// Encoders by the names that the format description gives them. What isn't named, or isn't there
+/// any more, is left to the worker: it takes the first one that needs no hardware.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChosenEncoders {
+    /// For pictures.
+    pub video: Option<String>,
+    /// For sound.
+    pub audio: Option<String>,
 }
 
 /// The bit rates of one quality.

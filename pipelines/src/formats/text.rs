@@ -1,179 +1,96 @@
-use super::{Candidate, Format, FormatError, fill_in};
-use gstlivekitsrc::mixer::SAMPLE_RATE;
+//! A file of formats as it is written.
+
 use haven_wire::QualityPreset;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 use toml::Spanned;
 
-/// What one file says.
-#[derive(Debug)]
-pub(super) struct Parsed {
-    pub(super) formats: BTreeMap<String, Format>,
-    pub(super) qualities: BTreeMap<String, QualityPreset>,
+/// Where something is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    file: Arc<str>,
+    line: usize,
+}
+
+impl Place {
+    pub(super) fn is_in(&self, file: &str) -> bool {
+        *self.file == *file
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// Something, and where it is written.
+#[derive(Clone, Debug)]
+pub(super) struct Located<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+/// What is wrong in a file, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(super) place: Place,
+    pub(super) text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileText {
+    #[serde(default)]
+    pub(super) formats: BTreeMap<String, Spanned<FormatText>>,
+    #[serde(default)]
+    pub(super) encoders: BTreeMap<String, Spanned<EncoderText>>,
+    #[serde(default)]
+    pub(super) qualities: BTreeMap<String, Spanned<QualityText>>,
+    #[serde(default)]
     pub(super) packages: BTreeMap<String, String>,
 }
 
-/// Reads a file of formats; `file` is its name for messages.
-///
-/// # Errors
-/// [`FormatError::Malformed`], with the line.
-pub(super) fn parse(file: &str, text: &str) -> Result<Parsed, FormatError> {
-    let parsed: FileText = toml::from_str(text).map_err(|error| FormatError::Malformed {
-        file: file.into(),
-        line: line_of(text, error.span().map_or(0, |span| span.start)),
-        problem: error.message().to_owned(),
-    })?;
-    let source = SourceText { file, text };
-    Ok(Parsed {
-        formats: parsed
-            .formats
-            .into_iter()
-            .map(|(name, format)| Ok((name, source.format(format)?)))
-            .collect::<Result<_, FormatError>>()?,
-        qualities: presets(parsed.qualities),
-        packages: parsed.packages,
-    })
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FormatText {
+    pub(super) description: Option<String>,
+    pub(super) codec: Option<String>,
+    pub(super) audio_codec: Option<String>,
+    pub(super) container: Option<Spanned<String>>,
+    pub(super) aliases: Option<Vec<Spanned<String>>>,
+    pub(super) muxer: Option<Spanned<String>>,
+    pub(super) video: Option<Vec<Spanned<String>>>,
+    pub(super) audio: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub(super) qualities: BTreeMap<String, Spanned<QualityText>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileText {
+pub(super) struct EncoderText {
+    pub(super) element: Option<Spanned<String>>,
+    pub(super) hardware: Option<bool>,
+    pub(super) converter: Option<Spanned<String>>,
+    pub(super) options: Option<Spanned<String>>,
+    pub(super) parser: Option<Spanned<String>>,
+    pub(super) delay_samples: Option<u32>,
+    pub(super) without_bit_rate: Option<bool>,
     #[serde(default)]
-    formats: BTreeMap<String, FormatText>,
-    #[serde(default)]
-    qualities: BTreeMap<String, QualityText>,
-    #[serde(default)]
-    packages: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FormatText {
-    description: String,
-    codec: String,
-    audio_codec: String,
-    container: Spanned<String>,
-    #[serde(default)]
-    aliases: Vec<String>,
-    muxer: Spanned<String>,
-    video: Vec<CandidateText>,
-    audio: Vec<CandidateText>,
-    #[serde(default)]
-    qualities: BTreeMap<String, QualityText>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CandidateText {
-    encoder: Spanned<String>,
-    parser: Option<Spanned<String>>,
-    #[serde(default)]
-    delay_samples: u32,
-    #[serde(default)]
-    by_quality: BTreeMap<String, Spanned<String>>,
+    pub(super) by_quality: BTreeMap<String, Spanned<String>>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct QualityText {
+pub(super) struct QualityText {
     video_kbps: u32,
     audio_kbps: u32,
-}
-
-/// A file of formats, for messages that name the line.
-struct SourceText<'a> {
-    file: &'a str,
-    text: &'a str,
-}
-
-impl SourceText<'_> {
-    fn format(&self, text: FormatText) -> Result<Format, FormatError> {
-        let container = text.container.get_ref();
-        if container.is_empty() || !container.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(self.error(&text.container, "the container is a file name's extension"));
-        }
-        let candidates = |list: Vec<CandidateText>| {
-            list.into_iter()
-                .map(|candidate| self.candidate(candidate))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let at = text.muxer.clone();
-        self.check(&text.muxer)?;
-        let format = Format {
-            description: text.description,
-            codec: text.codec,
-            audio_codec: text.audio_codec,
-            container: text.container.into_inner(),
-            aliases: text.aliases,
-            muxer: text.muxer.into_inner(),
-            video: candidates(text.video)?,
-            audio: candidates(text.audio)?,
-            qualities: presets(text.qualities),
-        };
-        if format.video.is_empty() || format.audio.is_empty() {
-            return Err(self.error(&at, "a format needs an encoder for video and one for audio"));
-        }
-        Ok(format)
-    }
-
-    fn candidate(&self, text: CandidateText) -> Result<Candidate, FormatError> {
-        self.check(&text.encoder)?;
-        if text.encoder.get_ref().contains('!') {
-            return Err(self.error(
-                &text.encoder,
-                "an encoder is one element; the rest is parser",
-            ));
-        }
-        if let Some(parser) = &text.parser {
-            self.check(parser)?;
-        }
-        for options in text.by_quality.values() {
-            self.check_placeholders(options)?;
-        }
-        Ok(Candidate {
-            origin: format!("{}:{}", self.file, self.line(&text.encoder)),
-            encoder: text.encoder.into_inner(),
-            delay: gst::ClockTime::from_nseconds(
-                u64::from(text.delay_samples) * 1_000_000_000 / u64::from(SAMPLE_RATE),
-            ),
-            parser: text.parser.map(Spanned::into_inner).unwrap_or_default(),
-            by_quality: text
-                .by_quality
-                .into_iter()
-                .map(|(quality, options)| (quality, options.into_inner()))
-                .collect(),
-        })
-    }
-
-    fn check(&self, text: &Spanned<String>) -> Result<(), FormatError> {
-        if text.get_ref().split('!').any(|part| part.trim().is_empty()) {
-            return Err(self.error(text, "an element is missing"));
-        }
-        self.check_placeholders(text)
-    }
-
-    fn check_placeholders(&self, text: &Spanned<String>) -> Result<(), FormatError> {
-        let filled = fill_in(text.get_ref(), QualityPreset::default());
-        match filled.find(['{', '}']) {
-            Some(at) => {
-                let rest: String = filled[at..].chars().take(20).collect();
-                Err(self.error(text, &format!("unknown placeholder at {rest:?}")))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn error(&self, at: &Spanned<String>, problem: &str) -> FormatError {
-        FormatError::Malformed {
-            file: self.file.into(),
-            line: self.line(at),
-            problem: problem.into(),
-        }
-    }
-
-    fn line(&self, at: &Spanned<String>) -> usize {
-        line_of(self.text, at.span().start)
-    }
 }
 
 impl From<QualityText> for QualityPreset {
@@ -185,14 +102,37 @@ impl From<QualityText> for QualityPreset {
     }
 }
 
-fn presets(texts: BTreeMap<String, QualityText>) -> BTreeMap<String, QualityPreset> {
-    texts
-        .into_iter()
-        .map(|(name, text)| (name, text.into()))
-        .collect()
+/// A file's name and text, for places.
+pub(super) struct Source<'a> {
+    pub(super) file: Arc<str>,
+    pub(super) text: &'a str,
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = &text.as_bytes()[..offset.min(text.len())];
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
+impl Source<'_> {
+    /// Reads the text.
+    ///
+    /// # Errors
+    /// When it is no TOML, or has unknown keys or wrong types.
+    pub(super) fn parse(&self) -> Result<FileText, Problem> {
+        toml::from_str(self.text).map_err(|error| Problem {
+            place: self.place(error.span().map_or(0, |span| span.start)),
+            // Several lines at times: the first says it, what follows is advice.
+            text: error.message().replace('\n', "; "),
+        })
+    }
+
+    pub(super) fn place(&self, offset: usize) -> Place {
+        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
+        Place {
+            file: self.file.clone(),
+            line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
+        }
+    }
+
+    pub(super) fn locate<T>(&self, spanned: Spanned<T>) -> Located<T> {
+        Located {
+            place: self.place(spanned.span().start),
+            value: spanned.into_inner(),
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::{
 /// given, which the tracks keep complete, and not by the clock. Queues before the muxer are
 /// bounded and wait: what can't be taken is left out, and counted, at the tracks' feeds.
 pub(super) fn launch_text(recipe: &Recipe) -> String {
-    let parser = |text: &str| match text {
+    let link = |text: &str| match text {
         "" => String::new(),
         text => format!("{text} ! "),
     };
@@ -17,15 +17,16 @@ pub(super) fn launch_text(recipe: &Recipe) -> String {
     let queue = "queue max-size-buffers=0 max-size-time=0 max-size-bytes=33554432";
     format!(
         "appsrc name=pictures {source} ! videoconvertscale add-borders=true ! \
-         capsfilter name=geometry ! {video} name=encoder {options} ! {video_parser}{queue} ! mux. \
+         capsfilter name=geometry ! {converter}{video} name=encoder {options} ! {video_parser}{queue} ! mux. \
          appsrc name=sound {source} ! audioconvert ! audioresample ! \
          {audio} ! {audio_parser}{queue} ! mux. \
          {muxer} name=mux ! filesink name=file buffer-mode=unbuffered async=false sync=false",
+        converter = link(&recipe.video_converter),
         video = recipe.video_encoder,
         options = recipe.video_options,
-        video_parser = parser(&recipe.video_parser),
+        video_parser = link(&recipe.video_parser),
         audio = recipe.audio_encoder,
-        audio_parser = parser(&recipe.audio_parser),
+        audio_parser = link(&recipe.audio_parser),
         muxer = recipe.muxer,
     )
 }

@@ -5,6 +5,7 @@ use crate::{
     inbox::Media,
     tap::{Memory, Tap},
 };
+use haven_wire::ChosenEncoders;
 
 /// Decoders of a room in which nobody publishes anything.
 fn silent_room(inbox: &Inbox, timebase: &Timebase) -> [Decoder; 2] {
@@ -22,11 +23,15 @@ fn a_room_without_picture_and_sound_is_recorded_black_and_silent() {
     let (outbox, messages) = Outbox::new();
     let timebase = Timebase::start();
     let [mut video, mut audio] = silent_room(&inbox, &timebase);
-    let recipe = Formats::load(None).unwrap().recipe("h264", "low").unwrap();
+    let recipe = Formats::load(None)
+        .unwrap()
+        .recipe("h264", "low", &ChosenEncoders::default())
+        .unwrap();
     let config = RecordingConfig {
         recording_id: 7,
         format: "h264".into(),
         quality: "low".into(),
+        encoders: ChosenEncoders::default(),
         path: folder.path().join("recording.mp4"),
     };
     let inputs = Inputs {

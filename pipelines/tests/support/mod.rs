@@ -5,8 +5,8 @@
 
 use futures_util::StreamExt;
 use haven_wire::{
-    RecordingConfig, RecordingProgress, ServerMessage, SessionConfig, SessionState, Source,
-    WorkerMessage, encode_line,
+    ChosenEncoders, RecordingConfig, RecordingProgress, ServerMessage, SessionConfig, SessionState,
+    Source, WorkerMessage, encode_line,
 };
 use std::{
     io::{BufRead, BufReader, Write},
@@ -127,6 +127,7 @@ impl Worker {
             recording_id: id,
             format: format.into(),
             quality: quality.into(),
+            encoders: ChosenEncoders::default(),
             path: path.into(),
         }));
     }
