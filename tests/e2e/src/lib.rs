@@ -7,6 +7,7 @@ mod cable;
 mod haven;
 mod processes;
 mod room;
+pub mod shell;
 mod source;
 mod stage;
 mod viewer;

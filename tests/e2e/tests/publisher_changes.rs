@@ -1,15 +1,14 @@
 //! A publisher that mutes, leaves, returns, and changes codec and size, while it is watched and
 //! recorded.
 
+use haven_e2e::shell::{Shell, free_port, interrupt, viewer_on};
 use haven_e2e::{Publishing, Result, Stage};
 use haven_rig::media::{decode_to_end, file_beeps, probe, video_marks};
 use haven_rig::viewer::{Protocol, Viewer};
-use haven_rig::{Child, LiveOptions, TrackKind, built_binary};
-use rustix::process::Signal;
+use haven_rig::{LiveOptions, TrackKind};
 use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tokio::process::Command;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Longer than a stalled connection is tolerated, and than a remembered group of pictures.
@@ -130,35 +129,17 @@ async fn whatever_the_publisher_changes_viewers_and_recording_go_on() -> Result 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_launch_line_that_wants_pictures_gets_them_whatever_the_codec() -> Result {
     let mut stage = Stage::set(small()).await?;
-    let folder = tempfile::tempdir()?;
-    let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let port = socket.local_addr()?.port();
-    drop(socket);
-    let haven = built_binary("haven")?;
+    let port = free_port()?;
     let line = format!(
         "livekitsrc name=room mint-id={} wsjpegsink name=viewers port={port} async=false \
          room.video_0 ! videoconvert ! jpegenc ! viewers.sink room.audio_0 ! audioconvert ! \
          audioresample ! audio/x-raw,format=S16LE,rate=44100,channels=1 ! viewers.audio",
         stage.mint
     );
-    let mut command = Command::new("gst-launch-1.0");
-    command
-        .args(["-q", "-e"])
-        .args(line.split_whitespace())
-        .env("GST_PLUGIN_PATH", haven.parent().ok_or("no folder")?)
-        .env("GST_REGISTRY", folder.path().join("registry"))
-        .envs(stage.pumpfun.environment());
-    let mut child = Child::spawn("gst-launch-1.0", command)?;
-    let url = format!("http://127.0.0.1:{port}");
-    let mut viewer = haven_rig::within("the sink's server", LIMIT, async {
-        loop {
-            if let Ok(viewer) = Viewer::connect(&url, Protocol::Binary, "any").await {
-                return viewer;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await?;
+    let shell = Shell::new(stage.pumpfun.environment())?;
+    let words = ["-q", "-e"].into_iter().chain(line.split_whitespace());
+    let child = shell.program("gst-launch-1.0", words)?;
+    let mut viewer = viewer_on(port).await?;
     new_frames(&mut viewer, 10, 640).await?;
     for codec in ["vp8", "h264", "vp9", "vp8"] {
         stage.publisher().change_codec(codec).await?;
@@ -171,7 +152,5 @@ async fn a_launch_line_that_wants_pictures_gets_them_whatever_the_codec() -> Res
     viewer
         .wait_until(LIMIT, |viewed| viewed.sound.len() > chunks + 50)
         .await?;
-    child.signal(Signal::INT)?;
-    assert!(child.wait(LIMIT).await?.success());
-    Ok(())
+    interrupt(child).await
 }
