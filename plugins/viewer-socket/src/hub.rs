@@ -1,19 +1,15 @@
 //! One place where frames come in and viewers take them: nothing here waits, nothing here grows.
 
 use crate::{
-    AudioChunk, CloseReason, Protocol, Status, VideoFrame,
+    AudioChunk, CloseReason, HubStats, Protocol, Status, VideoFrame,
+    counters::Counters,
     message::{AudioMessage, VideoMessage, status_wire},
     pcm::{AudioFormat, Converter},
+    ring::Ring,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::watch;
 
 /// Pictures kept while somebody watches: a second of 30 a second. A viewer whose connection takes
@@ -39,25 +35,6 @@ impl Default for HubOptions {
             max_viewers: 4096,
         }
     }
-}
-
-/// Counters of a [`Hub`] since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HubStats {
-    /// Viewers now.
-    pub viewers: usize,
-    /// Pictures that came in.
-    pub frames_published: u64,
-    /// Pictures that went out, over all viewers.
-    pub frames_sent: u64,
-    /// Pictures that viewers did not get because they were slow or asked for fewer.
-    pub frames_skipped: u64,
-    /// Chunks of sound that came in.
-    pub audio_published: u64,
-    /// Chunks of sound that slow viewers lost.
-    pub audio_lagged: u64,
-    /// Bytes written to viewers.
-    pub bytes_sent: u64,
 }
 
 /// Frames of one session, and those who watch it. Clones are the same hub.
@@ -88,16 +65,6 @@ struct Rendition {
     ring: watch::Sender<Ring<AudioMessage>>,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    frames_published: AtomicU64,
-    audio_published: AtomicU64,
-    pub(crate) frames_sent: AtomicU64,
-    pub(crate) frames_skipped: AtomicU64,
-    pub(crate) audio_lagged: AtomicU64,
-    pub(crate) bytes_sent: AtomicU64,
-}
-
 /// What concerns every viewer and is no media.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Control {
@@ -105,62 +72,6 @@ pub(crate) struct Control {
     /// Grows with each status, so that a viewer knows which one it has sent.
     pub(crate) status_number: u64,
     pub(crate) closed: Option<CloseReason>,
-}
-
-/// The last few of something, numbered from the first one ever.
-#[derive(Debug)]
-pub(crate) struct Ring<T> {
-    items: VecDeque<Arc<T>>,
-    /// Number of the item that comes next.
-    next: u64,
-}
-
-impl<T> Default for Ring<T> {
-    fn default() -> Self {
-        Self {
-            items: VecDeque::new(),
-            next: 0,
-        }
-    }
-}
-
-impl<T> Ring<T> {
-    fn push(&mut self, item: T, keep: usize) {
-        while self.items.len() >= keep.max(1) {
-            self.items.pop_front();
-        }
-        self.items.push_back(Arc::new(item));
-        self.next += 1;
-    }
-
-    /// Number of the newest item: where somebody starts who shall get it at once.
-    pub(crate) fn newest(&self) -> u64 {
-        self.next.saturating_sub(1)
-    }
-
-    /// Number of the item that comes next: where somebody starts who wants nothing old.
-    pub(crate) fn end(&self) -> u64 {
-        self.next
-    }
-
-    /// The item at `cursor`, or the newest where `skip` is set or that one is gone already, and
-    /// how many were passed over. The cursor moves behind it.
-    pub(crate) fn take(&self, cursor: &mut u64, skip: bool) -> Option<(Arc<T>, u64)> {
-        let kept = self.items.len() as u64;
-        let oldest = self.next - kept;
-        if *cursor >= self.next || kept == 0 {
-            return None;
-        }
-        let at = if skip || *cursor < oldest {
-            self.next - 1
-        } else {
-            *cursor
-        };
-        let skipped = at - *cursor;
-        *cursor = at + 1;
-        let item = self.items.get((at - oldest) as usize)?;
-        Some((Arc::clone(item), skipped))
-    }
 }
 
 impl Hub {
@@ -255,17 +166,8 @@ impl Hub {
 
     /// Counters since the hub was made.
     pub fn stats(&self) -> HubStats {
-        let counters = &self.shared.counters;
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        HubStats {
-            viewers: *self.shared.viewers.borrow(),
-            frames_published: load(&counters.frames_published),
-            frames_sent: load(&counters.frames_sent),
-            frames_skipped: load(&counters.frames_skipped),
-            audio_published: load(&counters.audio_published),
-            audio_lagged: load(&counters.audio_lagged),
-            bytes_sent: load(&counters.bytes_sent),
-        }
+        let viewers = *self.shared.viewers.borrow();
+        self.shared.counters.stats(viewers)
     }
 
     /// Takes a place among the viewers, or none where all are taken. It is free again when the
@@ -362,39 +264,6 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ring(pushed: usize, keep: usize) -> Ring<usize> {
-        let mut ring = Ring::default();
-        for item in 0..pushed {
-            ring.push(item, keep);
-        }
-        ring
-    }
-
-    #[test]
-    fn who_keeps_up_gets_every_item_in_order() {
-        let (ring, mut cursor) = (ring(5, 8), 0);
-        let taken: Vec<_> =
-            std::iter::from_fn(|| ring.take(&mut cursor, false).map(|(item, _)| *item)).collect();
-        assert_eq!(taken, [0, 1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn who_is_slow_skips_to_the_newest() {
-        let mut cursor = 1;
-        assert_eq!(ring(5, 8).take(&mut cursor, true), Some((Arc::new(4), 3)));
-        assert_eq!(cursor, 5);
-        assert_eq!(ring(5, 8).take(&mut cursor, true), None);
-    }
-
-    #[test]
-    fn who_lags_behind_the_ring_skips_to_the_newest() {
-        let mut cursor = 3;
-        assert_eq!(
-            ring(20, 8).take(&mut cursor, false),
-            Some((Arc::new(19), 16))
-        );
-    }
 
     #[test]
     fn without_viewers_one_picture_is_kept() {

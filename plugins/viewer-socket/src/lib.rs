@@ -24,6 +24,8 @@
 //! ```
 
 mod connection;
+mod counters;
+mod farewell;
 mod hub;
 mod inbound;
 mod message;
@@ -32,11 +34,14 @@ mod origin;
 mod pcm;
 pub mod relay;
 mod relay_codec;
+mod ring;
 mod tcp;
 mod upgrade;
 mod viewer;
 
-pub use hub::{Hub, HubOptions, HubStats};
+pub use counters::{HubStats, ViewerCounters, ViewerStats};
+pub use farewell::{EndReason, ViewerEnd};
+pub use hub::{Hub, HubOptions};
 pub use message::{AudioChunk, CloseReason, Protocol, State, Status, VideoFrame};
 pub use options::{AudioChoice, QueryError, ViewerOptions};
 pub use origin::{InvalidOrigin, OriginPolicy};
@@ -44,4 +49,4 @@ pub use pcm::AudioFormat;
 pub use relay_codec::{MalformedRelay, RelayMessage, decode_relay};
 pub use tcp::tune_tcp;
 pub use upgrade::{UpgradeError, accept};
-pub use viewer::{EndReason, ViewerEnd, close_with, serve_viewer};
+pub use viewer::{close_with, serve_counted_viewer, serve_viewer};

@@ -8,7 +8,13 @@ use crate::relay_codec;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 /// The ways to show a session's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +25,17 @@ pub enum Protocol {
     Binary,
     /// Between a worker and the server: binary messages with a header of fixed size.
     Relay,
+}
+
+impl Protocol {
+    /// One word for it, for statistics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Binary => "binary",
+            Self::Relay => "relay",
+        }
+    }
 }
 
 /// One picture.
@@ -107,6 +124,11 @@ impl CloseReason {
         Self::new(1001, "server is going down")
     }
 
+    /// The application wants this viewer gone: 1008.
+    pub fn dismissed() -> Self {
+        Self::new(1008, "disconnected by the application")
+    }
+
     /// No session of that name: 4404.
     pub fn not_found(reason: impl Into<String>) -> Self {
         Self::new(4404, reason)
@@ -139,14 +161,23 @@ impl VideoMessage {
         }
     }
 
-    /// The complete bytes on the wire. `name` is the session's `mint_id`.
-    pub(crate) fn wire(&self, protocol: Protocol, name: &str) -> Bytes {
+    /// The complete bytes on the wire, which are counted in `built` when they are made. `name` is
+    /// the session's `mint_id`.
+    pub(crate) fn wire(&self, protocol: Protocol, name: &str, built: &AtomicU64) -> Bytes {
+        let counted = |wire: Bytes| {
+            built.fetch_add(1, Ordering::Relaxed);
+            wire
+        };
         match protocol {
-            Protocol::Json => self.json.get_or_init(|| video_json(&self.frame, name)),
+            Protocol::Json => self
+                .json
+                .get_or_init(|| counted(video_json(&self.frame, name))),
             Protocol::Binary => self
                 .binary
-                .get_or_init(|| frame(OPCODE_BINARY, &[&self.frame.jpeg])),
-            Protocol::Relay => self.relay.get_or_init(|| relay_codec::video(&self.frame)),
+                .get_or_init(|| counted(frame(OPCODE_BINARY, &[&self.frame.jpeg]))),
+            Protocol::Relay => self
+                .relay
+                .get_or_init(|| counted(relay_codec::video(&self.frame))),
         }
         .clone()
     }

@@ -1,6 +1,10 @@
 use super::*;
 use crate::{MalformedRelay, RelayMessage, decode_relay, relay_codec::RELAY_HEADER_BYTES};
 
+fn video_wire(frame: VideoFrame, protocol: Protocol, name: &str) -> Bytes {
+    VideoMessage::new(frame).wire(protocol, name, &AtomicU64::new(0))
+}
+
 fn video(size: usize) -> VideoFrame {
     VideoFrame {
         jpeg: (0..size).map(|n| n as u8).collect::<Vec<_>>().into(),
@@ -41,7 +45,7 @@ fn take_apart(wire: &Bytes) -> (u8, Bytes) {
 fn json_video_has_the_contracts_fields() {
     for size in [0, 1, 2, 3, 50, 126, 40_000, 100_000] {
         let frame = video(size);
-        let wire = VideoMessage::new(frame.clone()).wire(Protocol::Json, "a\"b");
+        let wire = video_wire(frame.clone(), Protocol::Json, "a\"b");
         let (opcode, payload) = take_apart(&wire);
         assert_eq!(opcode, OPCODE_TEXT);
         let object: serde_json::Value = serde_json::from_slice(&payload).unwrap();
@@ -68,8 +72,7 @@ fn json_audio_has_the_contracts_fields() {
 #[test]
 fn binary_video_is_the_jpeg_itself() {
     for size in [0, 125, 126, 65_535, 65_536] {
-        let (opcode, payload) =
-            take_apart(&VideoMessage::new(video(size)).wire(Protocol::Binary, "demo"));
+        let (opcode, payload) = take_apart(&video_wire(video(size), Protocol::Binary, "demo"));
         assert_eq!((opcode, payload), (OPCODE_BINARY, video(size).jpeg));
     }
 }
@@ -94,15 +97,21 @@ fn binary_audio_and_status_are_prefixed_text() {
 #[test]
 fn a_message_is_built_once() {
     let message = VideoMessage::new(video(5_000));
-    for protocol in [Protocol::Json, Protocol::Binary, Protocol::Relay] {
-        let first = message.wire(protocol, "demo");
-        assert_eq!(first.as_ptr(), message.wire(protocol, "demo").as_ptr());
+    let built = AtomicU64::new(0);
+    for (count, protocol) in [Protocol::Json, Protocol::Binary, Protocol::Relay]
+        .into_iter()
+        .enumerate()
+    {
+        let first = message.wire(protocol, "demo", &built);
+        let second = message.wire(protocol, "demo", &built);
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        assert_eq!(built.load(Ordering::Relaxed), count as u64 + 1);
     }
 }
 
 #[test]
 fn relay_messages_survive_the_wire_without_a_copy() {
-    let wire = VideoMessage::new(video(9_000)).wire(Protocol::Relay, "demo");
+    let wire = video_wire(video(9_000), Protocol::Relay, "demo");
     let (_, payload) = take_apart(&wire);
     let decoded = decode_relay(&payload).unwrap();
     assert_eq!(decoded, RelayMessage::Video(video(9_000)));
@@ -116,7 +125,7 @@ fn relay_messages_survive_the_wire_without_a_copy() {
 #[test]
 fn every_cut_and_every_flipped_byte_of_a_relay_message_is_survived() {
     for wire in [
-        VideoMessage::new(video(100)).wire(Protocol::Relay, ""),
+        video_wire(video(100), Protocol::Relay, ""),
         AudioMessage::new(audio()).wire(Protocol::Relay, ""),
     ] {
         let (_, payload) = take_apart(&wire);

@@ -1,21 +1,22 @@
 //! One viewer: takes from the hub what it has time for, until one side has had enough.
 
 use crate::{
-    AudioChoice, CloseReason, Hub, Protocol, ViewerOptions,
+    AudioChoice, CloseReason, EndReason, Hub, Protocol, ViewerCounters, ViewerEnd, ViewerOptions,
+    ViewerStats,
     connection::{CloseFrame, Connection, Event},
-    hub::{Control, Place, Ring},
+    farewell::{CLOSE_LIMIT, farewell},
+    hub::{Control, Place},
     message::{AudioMessage, VideoMessage},
+    ring::Ring,
 };
 use bytes::Bytes;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-/// How long a viewer may take to answer a close.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// A viewer is slow when its connection takes longer than [`SLOW`] for each of the last [`SLOW_RUN`]
 /// pictures. Less can be a busy machine on either side, and then it gets what it missed from the
 /// hub's last few.
@@ -25,40 +26,6 @@ const SLOW_RUN: u32 = 2;
 const MAX_UNANSWERED: u32 = 2;
 /// Chunks of sound in a row before a picture has its turn.
 const AUDIO_BURST: u32 = 8;
-
-/// Why a viewer is no longer served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// It closed, with this code if it gave one.
-    Left(Option<u16>),
-    /// Its connection ended without a word.
-    Gone,
-    /// The hub was closed.
-    Closed(CloseReason),
-    /// The caller's shutdown future was ready (1001).
-    ShuttingDown,
-    /// Its connection took nothing for [`ViewerOptions::stall_timeout`].
-    Stalled,
-    /// It answered no ping.
-    NoPong,
-    /// It sent what no viewer may; the close code.
-    Violation(u16),
-    /// All of [`crate::HubOptions::max_viewers`] were there already (1013).
-    Full,
-}
-
-/// What became of a viewer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ViewerEnd {
-    /// Why it ended.
-    pub reason: EndReason,
-    /// Pictures sent.
-    pub frames_sent: u64,
-    /// Pictures passed over after the first one.
-    pub frames_skipped: u64,
-    /// Bytes written.
-    pub bytes: u64,
-}
 
 /// Shows a hub's frames on an upgraded connection until one side ends it; then the connection is
 /// closed. `shutdown` ends it with 1001.
@@ -75,53 +42,53 @@ pub async fn serve_viewer<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut connection = Connection::new(io);
-    let Some(place) = hub.join() else {
-        let close = CloseFrame::Code(1013, "too many viewers, try again later");
-        connection.close(close, true, CLOSE_LIMIT).await;
-        return ViewerEnd {
-            reason: EndReason::Full,
-            frames_sent: 0,
-            frames_skipped: 0,
-            bytes: 0,
-        };
+    let counters = ViewerCounters::default();
+    let dismissal = async {
+        shutdown.await;
+        CloseReason::going_away()
     };
-    let mut viewer = Viewer::new(hub, protocol, options, place);
-    let reason = viewer.watch(&mut connection, shutdown).await;
-    let end = viewer.end(reason, &connection);
-    // The place is free before the farewell: who says goodbye watches no more.
-    drop(viewer);
-    match &end.reason {
-        EndReason::Gone | EndReason::Stalled | EndReason::NoPong => {}
-        EndReason::Left(None) => {
-            connection
-                .close(CloseFrame::Empty, false, CLOSE_LIMIT)
-                .await
-        }
-        EndReason::Left(Some(code)) => {
-            let close = CloseFrame::Code(*code, "");
-            connection.close(close, false, CLOSE_LIMIT).await;
-        }
-        EndReason::Closed(reason) => {
-            let close = CloseFrame::Code(reason.code, &reason.reason);
-            connection.close(close, true, CLOSE_LIMIT).await;
-        }
-        EndReason::ShuttingDown => {
-            let reason = CloseReason::going_away();
-            let close = CloseFrame::Code(reason.code, &reason.reason);
-            connection.close(close, true, CLOSE_LIMIT).await;
-        }
-        EndReason::Violation(code) => {
-            let reason = match code {
-                1009 => "message is longer than 4 KiB",
-                _ => "not the WebSocket protocol",
-            };
-            let close = CloseFrame::Code(*code, reason);
-            connection.close(close, true, CLOSE_LIMIT).await;
-        }
-        EndReason::Full => {}
+    let mut end = serve_counted_viewer(io, hub, protocol, options, &counters, dismissal).await;
+    if let EndReason::Dismissed(_) = end.reason {
+        end.reason = EndReason::ShuttingDown;
     }
     end
+}
+
+/// As [`serve_viewer`]; what the viewer gets is counted in `counters` while it gets it, and
+/// `dismissal` ends it with the reason it gives.
+pub async fn serve_counted_viewer<IO>(
+    io: IO,
+    hub: &Hub,
+    protocol: Protocol,
+    options: &ViewerOptions,
+    counters: &ViewerCounters,
+    dismissal: impl Future<Output = CloseReason> + Send,
+) -> ViewerEnd
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut connection = Connection::new(io);
+    let reason = match hub.join() {
+        // The place is free before the farewell: who says goodbye watches no more.
+        Some(place) => {
+            let mut viewer = Viewer::new(hub, protocol, options, counters, place);
+            viewer.watch(&mut connection, dismissal).await
+        }
+        None => EndReason::Full,
+    };
+    farewell(&reason, connection).await;
+    let ViewerStats {
+        frames_sent,
+        frames_skipped,
+        bytes_sent: bytes,
+        ..
+    } = counters.stats();
+    ViewerEnd {
+        reason,
+        frames_sent,
+        frames_skipped,
+        bytes,
+    }
 }
 
 /// Closes an upgraded connection at once with a code and a reason: a browser can't see an HTTP
@@ -139,6 +106,7 @@ struct Viewer<'a> {
     hub: &'a Hub,
     protocol: Protocol,
     options: &'a ViewerOptions,
+    counters: &'a ViewerCounters,
     video: watch::Receiver<Ring<VideoMessage>>,
     audio: Option<watch::Receiver<Ring<AudioMessage>>>,
     control: watch::Receiver<Control>,
@@ -146,8 +114,10 @@ struct Viewer<'a> {
     audio_cursor: u64,
     status_number: u64,
     audio_in_a_row: u32,
-    /// The message on its way is a picture.
-    sending_video: bool,
+    /// What is on its way, to be counted when it is through.
+    sending: Sending,
+    /// So many of the connection's bytes are counted already.
+    counted_bytes: u64,
     /// Pictures in a row that waited long for the socket. From [`SLOW_RUN`] on the next picture is
     /// the newest.
     slow_run: u32,
@@ -155,13 +125,17 @@ struct Viewer<'a> {
     video_due: Option<Instant>,
     unanswered: u32,
     next_ping: Instant,
-    frames_sent: u64,
-    frames_skipped: u64,
     _place: Place,
 }
 
 impl<'a> Viewer<'a> {
-    fn new(hub: &'a Hub, protocol: Protocol, options: &'a ViewerOptions, place: Place) -> Self {
+    fn new(
+        hub: &'a Hub,
+        protocol: Protocol,
+        options: &'a ViewerOptions,
+        counters: &'a ViewerCounters,
+        place: Place,
+    ) -> Self {
         let audio = match (options.audio, protocol) {
             (AudioChoice::Off, _) => None,
             (AudioChoice::On(_), Protocol::Relay) => Some(hub.audio(None)),
@@ -175,6 +149,7 @@ impl<'a> Viewer<'a> {
             hub,
             protocol,
             options,
+            counters,
             video_cursor,
             audio_cursor,
             video,
@@ -182,13 +157,12 @@ impl<'a> Viewer<'a> {
             control: hub.control(),
             status_number: 0,
             audio_in_a_row: 0,
-            sending_video: false,
+            sending: Sending::Other,
+            counted_bytes: 0,
             slow_run: 0,
             video_due: options.max_fps.map(|_| now),
             unanswered: 0,
             next_ping: now + options.ping_interval,
-            frames_sent: 0,
-            frames_skipped: 0,
             _place: place,
         }
     }
@@ -196,12 +170,12 @@ impl<'a> Viewer<'a> {
     async fn watch<IO>(
         &mut self,
         connection: &mut Connection<IO>,
-        shutdown: impl Future<Output = ()>,
+        dismissal: impl Future<Output = CloseReason>,
     ) -> EndReason
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        tokio::pin!(shutdown);
+        tokio::pin!(dismissal);
         let granularity = self.options.stall_timeout.min(self.options.ping_interval) / 4;
         let granularity = granularity.clamp(Duration::from_millis(10), Duration::from_secs(1));
         let mut tick = interval(granularity);
@@ -219,8 +193,9 @@ impl<'a> Viewer<'a> {
             let audio = self.audio.as_mut();
             tokio::select! {
                 biased;
-                () = &mut shutdown => return EndReason::ShuttingDown,
+                reason = &mut dismissal => return EndReason::Dismissed(reason),
                 event = connection.next() => {
+                    self.count_bytes(connection);
                     if let Some(reason) = self.happened(event, connection) {
                         return reason;
                     }
@@ -231,6 +206,7 @@ impl<'a> Viewer<'a> {
                 _ = self.video.changed(), if idle && due.is_none() => {}
                 () = until(due), if idle && due.is_some() => {}
                 now = tick.tick() => {
+                    self.count_bytes(connection);
                     if let Some(reason) = self.check(connection, now) {
                         return reason;
                     }
@@ -245,14 +221,22 @@ impl<'a> Viewer<'a> {
     {
         match event {
             Event::Sent => {
-                if std::mem::take(&mut self.sending_video) {
-                    self.slow_run = match connection.blocked_for() > SLOW {
-                        true => self.slow_run.saturating_add(1),
-                        false => 0,
-                    };
-                    self.frames_sent += 1;
-                    let counters = self.hub.counters();
-                    counters.frames_sent.fetch_add(1, Ordering::Relaxed);
+                match std::mem::replace(&mut self.sending, Sending::Other) {
+                    Sending::Video => {
+                        self.slow_run = match connection.blocked_for() > SLOW {
+                            true => self.slow_run.saturating_add(1),
+                            false => 0,
+                        };
+                        self.count(ViewerStats {
+                            frames_sent: 1,
+                            ..ViewerStats::default()
+                        });
+                    }
+                    Sending::Audio => self.count(ViewerStats {
+                        audio_sent: 1,
+                        ..ViewerStats::default()
+                    }),
+                    Sending::Other => {}
                 }
                 None
             }
@@ -319,8 +303,11 @@ impl<'a> Viewer<'a> {
             .borrow_and_update()
             .take(&mut self.audio_cursor, false);
         let (message, lagged) = taken?;
-        let counters = self.hub.counters();
-        counters.audio_lagged.fetch_add(lagged, Ordering::Relaxed);
+        self.count(ViewerStats {
+            audio_lagged: lagged,
+            ..ViewerStats::default()
+        });
+        self.sending = Sending::Audio;
         Some(message.wire(self.protocol, self.hub.name()))
     }
 
@@ -340,26 +327,40 @@ impl<'a> Viewer<'a> {
             // On the beat, unless that is long past.
             self.video_due = Some((due + step).max(now));
         }
-        self.frames_skipped += skipped;
-        let counters = self.hub.counters();
-        counters
-            .frames_skipped
-            .fetch_add(skipped, Ordering::Relaxed);
-        self.sending_video = true;
-        Some(message.wire(self.protocol, self.hub.name()))
+        self.count(ViewerStats {
+            frames_skipped: skipped,
+            ..ViewerStats::default()
+        });
+        self.sending = Sending::Video;
+        let built = &self.hub.counters().messages_built;
+        Some(message.wire(self.protocol, self.hub.name(), built))
     }
 
-    fn end<IO>(&self, reason: EndReason, connection: &Connection<IO>) -> ViewerEnd
+    /// Counts for this viewer and for all of them.
+    fn count(&self, more: ViewerStats) {
+        self.counters.add(more);
+        self.hub.counters().sent.add(more);
+    }
+
+    /// A long message's bytes are counted while they go, so that a slow viewer's show too.
+    fn count_bytes<IO>(&mut self, connection: &Connection<IO>)
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        ViewerEnd {
-            reason,
-            frames_sent: self.frames_sent,
-            frames_skipped: self.frames_skipped,
-            bytes: connection.bytes(),
-        }
+        let bytes = connection.bytes();
+        self.count(ViewerStats {
+            bytes_sent: bytes - self.counted_bytes,
+            ..ViewerStats::default()
+        });
+        self.counted_bytes = bytes;
     }
+}
+
+/// What kind of message is on its way.
+enum Sending {
+    Video,
+    Audio,
+    Other,
 }
 
 enum Next {

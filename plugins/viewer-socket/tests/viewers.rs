@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     sync::oneshot,
@@ -19,7 +19,8 @@ use tokio_tungstenite::{
 };
 use viewer_socket::{
     AudioChoice, AudioChunk, AudioFormat, CloseReason, EndReason, Hub, HubOptions, Protocol, State,
-    VideoFrame, ViewerEnd, ViewerOptions, close_with, serve_viewer,
+    VideoFrame, ViewerCounters, ViewerEnd, ViewerOptions, close_with, serve_counted_viewer,
+    serve_viewer,
 };
 
 const FRAME: Duration = Duration::from_millis(33);
@@ -343,6 +344,82 @@ async fn a_shutdown_is_1001_and_waits_for_no_viewer() {
     far.read_to_end(&mut all).await.unwrap();
     assert_eq!(all[0], 0x88);
     assert_eq!(all[2..4], 1001u16.to_be_bytes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_viewer_gets_is_counted_for_it_and_for_all() {
+    let hub = hub();
+    let counters = Arc::new(ViewerCounters::default());
+    let (dismiss, dismissed) = oneshot::channel();
+    let (near, far) = duplex(1 << 16);
+    let (served, counted) = (hub.clone(), Arc::clone(&counters));
+    let task = tokio::spawn(async move {
+        let dismissal = async { dismissed.await.unwrap() };
+        let options = ViewerOptions::default();
+        serve_counted_viewer(
+            near,
+            &served,
+            Protocol::Binary,
+            &options,
+            &counted,
+            dismissal,
+        )
+        .await
+    });
+    viewers(&hub, 1).await;
+    let mut client = client(far).await;
+    let mut bytes = 0;
+    for seq in 0..10 {
+        hub.publish_video(frame(seq, 300_000));
+        hub.publish_audio(chunk(seq as u32));
+        for _ in 0..2 {
+            bytes += match client.next().await.unwrap().unwrap() {
+                Message::Binary(jpeg) => 10 + jpeg.len(),
+                Message::Text(sound) => 4 + sound.len(),
+                other => panic!("{other:?}"),
+            };
+        }
+    }
+    // A picture that is stuck counts its bytes, but is not sent.
+    hub.publish_video(frame(10, 300_000));
+    sleep(Duration::from_secs(2)).await;
+    let stats = counters.stats();
+    assert_eq!((stats.frames_sent, stats.audio_sent), (10, 10));
+    assert!(stats.bytes_sent > bytes as u64 + 60_000, "{stats:?}");
+    let all = hub.stats();
+    assert_eq!((all.frames_sent, all.audio_sent), (10, 10));
+    assert_eq!(all.bytes_sent, stats.bytes_sent);
+    assert_eq!(all.messages_built, 11);
+
+    dismiss.send(CloseReason::dismissed()).unwrap();
+    assert_eq!(close_code(&mut client).await, 1008);
+    let end = task.await.unwrap();
+    assert_eq!(end.reason, EndReason::Dismissed(CloseReason::dismissed()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_picture_is_prepared_once_for_each_protocol_however_many_watch() {
+    let hub = hub();
+    let mut clients = Vec::new();
+    let mut tasks = Vec::new();
+    for (number, protocol) in [Protocol::Json, Protocol::Binary]
+        .repeat(10)
+        .into_iter()
+        .enumerate()
+    {
+        let (io, task) = view(&hub, protocol, ViewerOptions::default(), 1 << 16);
+        clients.push(client(io).await);
+        tasks.push(task);
+        viewers(&hub, number + 1).await;
+    }
+    for seq in 0..30 {
+        hub.publish_video(frame(seq, 1_000));
+        for client in &mut clients {
+            client.next().await.unwrap().unwrap();
+        }
+    }
+    assert_eq!(hub.stats().messages_built, 60);
+    assert_eq!(hub.stats().frames_sent, 600);
 }
 
 #[tokio::test(start_paused = true)]

@@ -132,6 +132,19 @@ pub(crate) fn error(status: StatusCode, code: &str, sentence: &str) -> Response<
     response
 }
 
+/// Another method than those with which the page is read.
+pub(crate) fn method_not_allowed() -> Response<Full<Bytes>> {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let mut response = error(
+        status,
+        "method_not_allowed",
+        "this is read with GET or HEAD",
+    );
+    let allowed = HeaderValue::from_static("GET, HEAD");
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
 /// A request that was no WebSocket's.
 pub(crate) fn refusal(refused: &UpgradeError) -> Response<Full<Bytes>> {
     let mut response = error(refused.status(), refused.code(), &refused.to_string());

@@ -7,8 +7,10 @@ mod chunker;
 mod http;
 mod jpeg;
 mod listen;
+mod roster;
 mod server;
 mod settings;
+mod stream;
 mod wsjpegsink;
 
 use gst::glib;

@@ -1,5 +1,6 @@
 //! Where the server listens: a TCP port or a Unix socket.
 
+use crate::stream::Stream;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -69,20 +70,14 @@ impl Listener {
                 let (stream, address) = listener.accept().await?;
                 // A connection that is gone already fails here; its task will see it too.
                 _ = tune_tcp(&stream);
-                Ok((Stream::Tcp(stream), address.to_string()))
+                Ok((Stream::tcp(stream), address.to_string()))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), "unix".to_owned()))
+                Ok((Stream::unix(stream), "unix".to_owned()))
             }
         }
     }
-}
-
-/// An accepted connection.
-pub(crate) enum Stream {
-    Tcp(tokio::net::TcpStream),
-    Unix(tokio::net::UnixStream),
 }
 
 fn start_error(endpoint: String, source: io::Error) -> StartError {

@@ -3,7 +3,9 @@
 use crate::{
     http as answers,
     http::Route,
-    listen::{Endpoint, Listener, StartError, Stream},
+    listen::{Endpoint, Listener, StartError},
+    roster::Client,
+    stream::Stream,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -27,13 +29,17 @@ use tokio::{
     time::{sleep, timeout},
 };
 use viewer_socket::{
-    Hub, OriginPolicy, Protocol, UpgradeError, ViewerOptions, accept, close_with, serve_viewer,
+    CloseReason, Hub, OriginPolicy, Protocol, ViewerEnd, ViewerOptions, accept, close_with,
+    serve_counted_viewer,
 };
 
 /// Viewers get this to say goodbye in when the server stops, and then it just ends.
 const STOP_LIMIT: Duration = Duration::from_secs(4);
 /// For an HTTP request's head, so that silent connections don't collect.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+/// For all of a connection's requests together: a peer that takes no answer would stay for ever.
+/// One that is cut off between two requests connects again.
+const HTTP_LIMIT: Duration = Duration::from_secs(60);
 /// hyper's buffer for one connection; a request's head must fit.
 const REQUEST_BYTES: usize = 16 << 10;
 /// Connections beyond the viewers: pages being loaded, upgrades under way, refusals.
@@ -45,10 +51,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) trait Clients: Send + Sync + 'static {
     /// The hub to watch now.
     fn hub(&self) -> Hub;
-    /// A client wants to watch; its number, or none where all places are taken. May block.
-    fn add(&self, address: &str) -> Option<u64>;
+    /// A client wants to watch; none where all places are taken. May block.
+    fn add(&self, address: &str, protocol: Protocol) -> Option<Arc<Client>>;
     /// A client that was added is gone. May block.
-    fn remove(&self, id: u64, address: &str);
+    fn remove(&self, client: &Client, end: &ViewerEnd);
 }
 
 /// Where and for whom.
@@ -57,6 +63,9 @@ pub(crate) struct ServerOptions {
     pub(crate) path: String,
     pub(crate) origins: OriginPolicy,
     pub(crate) max_clients: u32,
+    /// A client whose connection takes no byte for so long is dropped.
+    pub(crate) client_timeout: Duration,
+    pub(crate) ping_interval: Duration,
 }
 
 /// A server that runs. Dropping it without [`Server::stop`] only tells it to end.
@@ -102,6 +111,8 @@ impl Server {
             path: options.path,
             origins: options.origins,
             on_unix_socket: socket_file.is_some(),
+            client_timeout: options.client_timeout,
+            ping_interval: options.ping_interval,
             connections: Arc::new(Semaphore::new(
                 options.max_clients as usize + SPARE_CONNECTIONS,
             )),
@@ -145,6 +156,8 @@ struct Shared {
     path: String,
     origins: OriginPolicy,
     on_unix_socket: bool,
+    client_timeout: Duration,
+    ping_interval: Duration,
     connections: Arc<Semaphore>,
     clients: Arc<dyn Clients>,
     stopping: watch::Receiver<bool>,
@@ -170,7 +183,7 @@ async fn serve(listener: Listener, shared: Arc<Shared>) {
             accepted = next_connection(&listener, &shared) => accepted,
         };
         match accepted {
-            Ok(accepted) => _ = tasks.spawn(accepted.serve(Arc::clone(&shared))),
+            Ok(accepted) => _ = tasks.spawn(connection(accepted, Arc::clone(&shared))),
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }
     }
@@ -197,15 +210,6 @@ struct Accepted {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Accepted {
-    async fn serve(self, shared: Arc<Shared>) {
-        match self.stream {
-            Stream::Tcp(stream) => connection(stream, self.address, shared).await,
-            Stream::Unix(stream) => connection(stream, self.address, shared).await,
-        }
-    }
-}
-
 /// A request that became a WebSocket.
 struct Upgrade {
     protocol: Protocol,
@@ -214,10 +218,12 @@ struct Upgrade {
 }
 
 /// Serves one connection: HTTP until it is upgraded, then a viewer.
-async fn connection<IO>(io: IO, address: String, shared: Arc<Shared>)
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn connection(accepted: Accepted, shared: Arc<Shared>) {
+    let Accepted {
+        stream,
+        address,
+        _permit,
+    } = accepted;
     let upgrade = Arc::new(Mutex::new(None));
     let service = {
         let (upgrade, shared) = (Arc::clone(&upgrade), Arc::clone(&shared));
@@ -230,13 +236,13 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_LIMIT)
         .max_buf_size(REQUEST_BYTES)
-        .serve_connection(TokioIo::new(io), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::select! {
         biased;
         () = shared.stopped() => return,
         // What isn't HTTP was answered by hyper as far as it can be.
-        _ = http => {}
+        _ = timeout(HTTP_LIMIT, http) => {}
     }
     let upgrade = upgrade.lock().take();
     if let Some(upgrade) = upgrade
@@ -266,13 +272,17 @@ fn respond(
         }
         Route::Watch(protocol) => protocol,
         _ if !matches!(request.method().as_str(), "GET" | "HEAD") => {
-            return answers::refusal(&UpgradeError::Method);
+            return answers::method_not_allowed();
         }
         Route::AddSlash => return answers::add_slash(path),
         page => return answers::page(&page),
     };
     let options = match ViewerOptions::from_query(request.uri().query()) {
-        Ok(options) => options,
+        Ok(options) => ViewerOptions {
+            stall_timeout: shared.client_timeout,
+            ping_interval: shared.ping_interval,
+            ..options
+        },
         Err(error) => {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             return answers::error(status, "invalid_query", &error.to_string());
@@ -300,17 +310,25 @@ async fn viewer<IO>(
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let added = on_blocking_thread(&shared.clients, &address, |clients, address| {
-        clients.add(address)
+    let added = on_blocking_thread(&shared.clients, move |clients| {
+        clients.add(&address, protocol)
     });
-    let Some(id) = added.await.flatten() else {
+    let Some(client) = added.await.flatten() else {
         close_with(io, 1013, "too many viewers, try again later").await;
         return;
     };
     let hub = shared.clients.hub();
-    serve_viewer(io, &hub, protocol, &options, shared.stopped()).await;
-    on_blocking_thread(&shared.clients, &address, move |clients, address| {
-        clients.remove(id, address);
+    let counters = &client.counters;
+    let dismissal = async {
+        tokio::select! {
+            biased;
+            () = shared.stopped() => CloseReason::going_away(),
+            () = client.dismissed() => CloseReason::dismissed(),
+        }
+    };
+    let end = serve_counted_viewer(io, &hub, protocol, &options, counters, dismissal).await;
+    on_blocking_thread(&shared.clients, move |clients| {
+        clients.remove(&client, &end);
     })
     .await;
 }
@@ -319,11 +337,10 @@ async fn viewer<IO>(
 /// waits for them.
 async fn on_blocking_thread<T: Send + 'static>(
     clients: &Arc<dyn Clients>,
-    address: &str,
-    call: impl FnOnce(&dyn Clients, &str) -> T + Send + 'static,
+    call: impl FnOnce(&dyn Clients) -> T + Send + 'static,
 ) -> Option<T> {
-    let (clients, address) = (Arc::clone(clients), address.to_owned());
-    tokio::task::spawn_blocking(move || call(&*clients, &address))
+    let clients = Arc::clone(clients);
+    tokio::task::spawn_blocking(move || call(&*clients))
         .await
         .ok()
 }

@@ -14,7 +14,7 @@
 //! ```
 
 use super::{
-    clients::Handlers,
+    clients::{Handlers, stats},
     media::{Media, Rejected},
     pads::{AUDIO_PAD, VIDEO_PAD, apply, templates},
     properties::{PROP_CLIENTS, PROP_PORT, PROP_STATS, get, properties, set, signals},
@@ -31,10 +31,7 @@ use gst::{
 };
 use gst_app::{AppSink, AppSinkCallbacks};
 use parking_lot::Mutex;
-use std::sync::{
-    Arc, LazyLock,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, LazyLock};
 use viewer_socket::OriginPolicy;
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -68,7 +65,6 @@ pub struct WsJpegSink {
     settings: Mutex<Settings>,
     state: Mutex<State>,
     media: Arc<Media>,
-    next_client: AtomicU64,
 }
 
 #[glib::object_subclass]
@@ -113,8 +109,8 @@ impl ObjectImpl for WsJpegSink {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            PROP_CLIENTS => return self.media.clients.load(Ordering::Acquire).to_value(),
-            PROP_STATS => return self.stats().to_value(),
+            PROP_CLIENTS => return self.media.roster.count().to_value(),
+            PROP_STATS => return stats(&self.media).to_value(),
             PROP_PORT => {
                 if let Some(port) = self.bound_port() {
                     return u32::from(port).to_value();
@@ -295,11 +291,6 @@ impl WsJpegSink {
         }
     }
 
-    /// A number for a client.
-    pub(super) fn next_client(&self) -> u64 {
-        self.next_client.fetch_add(1, Ordering::Relaxed)
-    }
-
     fn sinks(&self) -> Vec<AppSink> {
         let state = self.state.lock();
         let inputs = state.video.iter().chain(&state.audio);
@@ -311,18 +302,11 @@ impl WsJpegSink {
         Some(state.server.as_ref()?.local()?.port())
     }
 
-    fn stats(&self) -> gst::Structure {
-        let stats = self.media.hub().stats();
-        gst::Structure::builder("wsjpegsink-stats")
-            .field("clients", self.media.clients.load(Ordering::Acquire))
-            .field("frames-published", stats.frames_published)
-            .field("frames-sent", stats.frames_sent)
-            .field("frames-skipped", stats.frames_skipped)
-            .field("frames-malformed", self.media.malformed())
-            .field("audio-chunks", stats.audio_published)
-            .field("audio-lagged", stats.audio_lagged)
-            .field("bytes-sent", stats.bytes_sent)
-            .build()
+    /// Sends a client away with 1008; false where there is none of that number.
+    pub(super) fn drop_client(&self, id: u64) -> bool {
+        let found = self.media.roster.dismiss(id);
+        gst::info!(CAT, imp = self, "drop client {id}: found {found}");
+        found
     }
 
     fn start(&self) -> Result<(), gst::StateChangeError> {
@@ -334,7 +318,7 @@ impl WsJpegSink {
         self.media.begin(settings.stream_name.clone());
         let options = ServerOptions {
             endpoint: match settings.socket_path {
-                Some(path) => Endpoint::Unix(path),
+                Some(ref path) => Endpoint::Unix(path.clone()),
                 None => Endpoint::Tcp {
                     address: settings.address.clone(),
                     port: settings.port,
@@ -343,6 +327,8 @@ impl WsJpegSink {
             path: settings.path.clone(),
             origins,
             max_clients: settings.max_clients,
+            client_timeout: settings.client_timeout(),
+            ping_interval: settings.ping_interval(),
         };
         let endpoint = options.endpoint.clone();
         let clients = Arc::new(Handlers {

@@ -1,10 +1,10 @@
 //! From samples to the hub.
 
-use crate::{chunker::Chunker, jpeg};
+use crate::{chunker::Chunker, jpeg, roster::Roster};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 use viewer_socket::{AudioChunk, CloseReason, Hub, HubOptions, State, VideoFrame};
@@ -23,7 +23,7 @@ pub(crate) struct Media {
     malformed: AtomicU64,
     chunker: Mutex<Option<Chunker>>,
     /// Clients that watch.
-    pub(crate) clients: AtomicU32,
+    pub(crate) roster: Roster,
 }
 
 /// Why a sample isn't shown.
@@ -43,6 +43,7 @@ impl Media {
         *self.name.lock() = name;
         self.live.store(false, Ordering::Release);
         self.seq.store(0, Ordering::Relaxed);
+        self.malformed.store(0, Ordering::Relaxed);
         *self.chunker.lock() = None;
         self.replace_hub();
     }

@@ -1,13 +1,14 @@
 //! The element's properties and signals, as `gst-inspect-1.0` shows them.
 
 use crate::settings::{
-    DEFAULT_ADDRESS, DEFAULT_ASYNC, DEFAULT_MAX_CLIENTS, DEFAULT_MAX_LATENESS, DEFAULT_ORIGINS,
-    DEFAULT_PATH, DEFAULT_PORT, DEFAULT_QOS, DEFAULT_SOCKET_PATH, DEFAULT_STREAM_NAME,
-    DEFAULT_SYNC, Settings,
+    DEFAULT_ADDRESS, DEFAULT_ASYNC, DEFAULT_CLIENT_TIMEOUT_MS, DEFAULT_MAX_CLIENTS,
+    DEFAULT_MAX_LATENESS, DEFAULT_ORIGINS, DEFAULT_PATH, DEFAULT_PING_INTERVAL_MS, DEFAULT_PORT,
+    DEFAULT_QOS, DEFAULT_SOCKET_PATH, DEFAULT_STREAM_NAME, DEFAULT_SYNC, Settings,
 };
 use gst::{
     glib::{self, subclass::Signal},
     prelude::*,
+    subclass::prelude::*,
 };
 use std::{path::PathBuf, sync::LazyLock};
 
@@ -17,6 +18,8 @@ pub(super) const PROP_PATH: &str = "path";
 pub(super) const PROP_SOCKET_PATH: &str = "socket-path";
 pub(super) const PROP_STREAM_NAME: &str = "stream-name";
 pub(super) const PROP_MAX_CLIENTS: &str = "max-clients";
+pub(super) const PROP_CLIENT_TIMEOUT: &str = "client-timeout";
+pub(super) const PROP_PING_INTERVAL: &str = "ping-interval";
 pub(super) const PROP_ORIGINS: &str = "origins";
 pub(super) const PROP_CLIENTS: &str = "clients";
 pub(super) const PROP_STATS: &str = "stats";
@@ -27,6 +30,7 @@ pub(super) const PROP_MAX_LATENESS: &str = "max-lateness";
 
 pub(super) const SIGNAL_CLIENT_ADDED: &str = "client-added";
 pub(super) const SIGNAL_CLIENT_REMOVED: &str = "client-removed";
+const SIGNAL_DROP_CLIENT: &str = "drop-client";
 
 pub(super) fn properties() -> &'static [glib::ParamSpec] {
     static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
@@ -90,6 +94,20 @@ fn client_properties() -> Vec<glib::ParamSpec> {
             .default_value(DEFAULT_MAX_CLIENTS)
             .mutable_ready()
             .build(),
+        glib::ParamSpecUInt::builder(PROP_CLIENT_TIMEOUT)
+            .nick("Client time-out")
+            .blurb("Time in milliseconds without progress, no byte taken of what waits to be sent, after which a client is dropped (0 = never)")
+            .default_value(DEFAULT_CLIENT_TIMEOUT_MS)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder(PROP_PING_INTERVAL)
+            .nick("Ping interval")
+            .blurb("Time in milliseconds between WebSocket pings; a client that leaves two unanswered is dropped when the third is due")
+            .minimum(100)
+            .maximum(3_600_000)
+            .default_value(DEFAULT_PING_INTERVAL_MS)
+            .mutable_ready()
+            .build(),
         glib::ParamSpecUInt::builder(PROP_CLIENTS)
             .nick("Clients")
             .blurb("Clients connected now; notified on a thread of the server's, whether data flows or not")
@@ -97,7 +115,7 @@ fn client_properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>(PROP_STATS)
             .nick("Statistics")
-            .blurb("Counters since the stream began: clients, frames-published, frames-sent, frames-skipped, frames-malformed, audio-chunks, audio-lagged, bytes-sent")
+            .blurb("Counters since the stream began: clients, frames-published, frames-sent, frames-skipped, frames-malformed, messages-built, audio-chunks, audio-sent, audio-lagged, bytes-sent; and client-stats, an array with a structure for each client: id, address, protocol, connected-for (nanoseconds), frames-sent, frames-skipped, audio-sent, audio-lagged, bytes-sent")
             .read_only()
             .build(),
     ]
@@ -140,7 +158,21 @@ pub(super) fn signals() -> &'static [Signal] {
                 .param_types([u64::static_type(), String::static_type()])
                 .build()
         };
-        vec![signal(SIGNAL_CLIENT_ADDED), signal(SIGNAL_CLIENT_REMOVED)]
+        let drop_client = Signal::builder(SIGNAL_DROP_CLIENT)
+            .param_types([u64::static_type()])
+            .return_type::<bool>()
+            .action()
+            .class_handler(|values| {
+                let element = values.first()?.get::<super::WsJpegSink>().ok()?;
+                let id = values.get(1)?.get::<u64>().ok()?;
+                Some(element.imp().drop_client(id).to_value())
+            })
+            .build();
+        vec![
+            signal(SIGNAL_CLIENT_ADDED),
+            signal(SIGNAL_CLIENT_REMOVED),
+            drop_client,
+        ]
     });
     &SIGNALS
 }
@@ -166,6 +198,12 @@ pub(super) fn set(settings: &mut Settings, value: &glib::Value, pspec: &glib::Pa
             settings.port = port.unwrap_or(settings.port);
         }
         PROP_MAX_CLIENTS => settings.max_clients = value.get().unwrap_or(settings.max_clients),
+        PROP_CLIENT_TIMEOUT => {
+            settings.client_timeout_ms = value.get().unwrap_or(settings.client_timeout_ms);
+        }
+        PROP_PING_INTERVAL => {
+            settings.ping_interval_ms = value.get().unwrap_or(settings.ping_interval_ms);
+        }
         PROP_SYNC => settings.sync = value.get().unwrap_or(settings.sync),
         PROP_ASYNC => settings.async_ = value.get().unwrap_or(settings.async_),
         PROP_QOS => settings.qos = value.get().unwrap_or(settings.qos),
@@ -190,6 +228,8 @@ pub(super) fn get(settings: &Settings, pspec: &glib::ParamSpec) -> glib::Value {
         }
         PROP_STREAM_NAME => settings.stream_name.to_value(),
         PROP_MAX_CLIENTS => settings.max_clients.to_value(),
+        PROP_CLIENT_TIMEOUT => settings.client_timeout_ms.to_value(),
+        PROP_PING_INTERVAL => settings.ping_interval_ms.to_value(),
         PROP_ORIGINS => settings.origins.to_value(),
         PROP_SYNC => settings.sync.to_value(),
         PROP_ASYNC => settings.async_.to_value(),
