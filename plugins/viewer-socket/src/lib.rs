@@ -31,6 +31,7 @@ mod inbound;
 mod message;
 mod options;
 mod origin;
+pub mod page;
 mod pcm;
 pub mod relay;
 mod relay_codec;

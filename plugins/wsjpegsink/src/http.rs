@@ -4,26 +4,58 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use std::net::IpAddr;
-use viewer_socket::{OriginPolicy, Protocol, UpgradeError, relay};
+use viewer_socket::{OriginPolicy, Protocol, UpgradeError, page, relay};
 
 /// Where the API serves each protocol; behind it any one segment, the session's name.
 const JSON_PREFIX: &str = "/api/live-sessions/stream/";
 const BINARY_PREFIX: &str = "/api/live-sessions/ws/live/";
 
-const PAGE: &str = include_str!("../examples/viewer.html");
-const SCRIPT: &str = include_str!("../examples/viewer.js");
-const STYLE: &str = include_str!("../examples/viewer.css");
+/// The files of the built-in page.
+static FILES: [File; 5] = [
+    File {
+        path: "/",
+        content_type: "text/html; charset=utf-8",
+        text: include_str!("../examples/viewer.html"),
+    },
+    File {
+        path: "/viewer.css",
+        content_type: "text/css; charset=utf-8",
+        text: include_str!("../examples/viewer.css"),
+    },
+    File {
+        path: "/viewer.js",
+        content_type: JAVASCRIPT,
+        text: include_str!("../examples/viewer.js"),
+    },
+    File {
+        path: "/player.js",
+        content_type: JAVASCRIPT,
+        text: page::PLAYER_SCRIPT,
+    },
+    File {
+        path: "/sound.js",
+        content_type: JAVASCRIPT,
+        text: page::SOUND_SCRIPT,
+    },
+];
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 /// The page loads nothing from anywhere else and runs nothing inline.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src blob: data:; connect-src 'self' ws: wss:; frame-ancestors 'self'; base-uri 'none'";
+
+/// A file of the built-in page.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct File {
+    path: &'static str,
+    content_type: &'static str,
+    text: &'static str,
+}
 
 /// What an address stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     Watch(Protocol),
-    Page,
-    Script,
-    Style,
+    Page(&'static File),
     /// The page's address lacks its slash.
     AddSlash,
     NotFound,
@@ -57,10 +89,10 @@ pub(crate) fn route(prefix: &str, path: &str, on_unix_socket: bool) -> Route {
         "/stream" => Route::Watch(Protocol::Json),
         "/ws" => Route::Watch(Protocol::Binary),
         relay::PATH if on_unix_socket => Route::Watch(Protocol::Relay),
-        "/" => Route::Page,
-        "/viewer.js" => Route::Script,
-        "/viewer.css" => Route::Style,
-        _ => Route::NotFound,
+        path => match FILES.iter().find(|file| file.path == path) {
+            Some(file) => Route::Page(file),
+            None => Route::NotFound,
+        },
     }
 }
 
@@ -89,16 +121,11 @@ pub(crate) fn admits_host(headers: &HeaderMap, origins: &OriginPolicy, machine: 
 }
 
 /// A file of the built-in page.
-pub(crate) fn page(route: &Route) -> Response<Full<Bytes>> {
-    let (content_type, body) = match route {
-        Route::Script => ("text/javascript; charset=utf-8", SCRIPT),
-        Route::Style => ("text/css; charset=utf-8", STYLE),
-        _ => ("text/html; charset=utf-8", PAGE),
-    };
-    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+pub(crate) fn file(file: &File) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(file.text.as_bytes())));
     let headers = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_TYPE, content_type),
+        (header::CONTENT_TYPE, file.content_type),
         (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-cache"),
@@ -170,9 +197,10 @@ mod tests {
             assert_eq!(route("/cam/1/", &below, false), Route::Watch(protocol));
             assert_eq!(route("cam/1", path, false), Route::NotFound);
         }
-        assert_eq!(route("", "/", false), Route::Page);
+        assert_eq!(route("", "/", false), Route::Page(&FILES[0]));
         assert_eq!(route("cam", "/cam", false), Route::AddSlash);
-        assert_eq!(route("cam", "/cam/", false), Route::Page);
+        assert_eq!(route("cam", "/cam/", false), Route::Page(&FILES[0]));
+        assert_eq!(route("cam", "/cam/sound.js", false), Route::Page(&FILES[4]));
         assert_eq!(route("cam", "/camera/ws", false), Route::NotFound);
     }
 

@@ -275,7 +275,7 @@ fn respond(
             return answers::method_not_allowed();
         }
         Route::AddSlash => return answers::add_slash(path),
-        page => return answers::page(&page),
+        Route::Page(file) => return answers::file(file),
     };
     let options = match ViewerOptions::from_query(request.uri().query()) {
         Ok(options) => ViewerOptions {

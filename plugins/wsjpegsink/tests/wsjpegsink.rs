@@ -6,10 +6,10 @@
 mod support;
 
 use gst::prelude::*;
-use std::{collections::BTreeSet, io::Write, net::TcpStream, process::Command, sync::mpsc};
+use std::{collections::BTreeSet, process::Command, sync::mpsc};
 use support::{
     Bench, Client, DEADLINE, answer, close_code, connect, init, next, next_picture, number,
-    picture, push, refusal, run,
+    picture, push, raw_client, refusal, run,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -29,7 +29,7 @@ fn a_fresh_element_has_its_declared_defaults() {
         assert!(pspec.blurb().is_some_and(|blurb| blurb.len() > 20));
         seen += 1;
     }
-    assert!(seen >= 11, "{seen} properties");
+    assert!(seen >= 13, "{seen} properties");
 }
 
 /// Takes five pictures and five chunks of sound by the binary protocol.
@@ -120,10 +120,7 @@ fn a_late_joiner_gets_the_last_picture_at_once() {
 fn a_stalled_client_does_not_hurt_others() {
     let bench = Bench::new().play();
     let source = bench.feed();
-    let mut stalled = TcpStream::connect(("127.0.0.1", bench.port())).unwrap();
-    let request = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
-                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stalled.write_all(request.as_bytes()).unwrap();
+    let _stalled = raw_client(bench.port(), "/ws");
     bench.wait_for_clients(1);
     run(async {
         let mut other = bench.client("/ws").await;

@@ -5,6 +5,7 @@
 
 mod cable;
 mod haven;
+mod jpeg_sink;
 mod processes;
 mod room;
 pub mod shell;
@@ -14,6 +15,7 @@ mod viewer;
 
 pub use cable::Cable;
 pub use haven::{Answer, Haven};
+pub use jpeg_sink::{JpegSink, SinkClient};
 pub use processes::{Process, descendants};
 pub use room::Room;
 pub use source::{Left, PadLog, Sinks, Source};

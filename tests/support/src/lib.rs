@@ -1,6 +1,7 @@
 //! The test rig: a real livekit-server, real publishers, a stand-in of pump.fun's API, and readers of what came out.
 
 mod access;
+mod browser;
 mod clip;
 mod error;
 mod livekit_server;
@@ -18,6 +19,7 @@ mod turn;
 pub mod viewer;
 
 pub use access::{Keys, Role};
+pub use browser::{Browser, Page};
 pub use clip::{Clip, ClipSpec, Codec};
 pub use error::{Result, RigError, within};
 pub use livekit_server::LiveKitServer;

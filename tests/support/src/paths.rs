@@ -80,6 +80,10 @@ pub fn tool(name: &str) -> Result<PathBuf> {
             "for the live publisher",
             "install the packages `python3` and `python3-venv`",
         ),
+        "chromium" => (
+            "to see pages as their users do",
+            "install the package `chromium`",
+        ),
         _ => ("by the tests", "put it on PATH"),
     };
     found.ok_or_else(|| RigError::MissingTool {

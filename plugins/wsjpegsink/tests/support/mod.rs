@@ -155,6 +155,26 @@ pub(crate) async fn connect(
     connect_async(request).await.map(|(client, _)| client)
 }
 
+/// A client by hand: upgraded, and from then on as rude as its test likes.
+pub(crate) fn raw_client(port: u16, path: &str) -> TcpStream {
+    use std::io::Write;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{head:?}");
+    stream
+}
+
 /// The status of the answer that a refused upgrade got.
 pub(crate) async fn refusal(port: u16, path: &str, headers: &[(&'static str, &str)]) -> u16 {
     match connect(port, path, headers).await {
