@@ -10,6 +10,10 @@ use gst::prelude::*;
 use std::{
     io::{ErrorKind, Read},
     net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use support::{
@@ -201,6 +205,63 @@ fn a_client_gets_the_rate_of_pictures_and_the_sound_that_it_asked_for() {
             assert_eq!(refusal(bench.port(), &path, &[]).await, 422);
         }
     });
+}
+
+#[test]
+fn an_application_encodes_only_while_somebody_watches() {
+    support::init();
+    let launch = "videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=100/1 \
+         ! valve name=valve drop=true ! jpegenc name=encoder ! wsjpegsink name=s async=false";
+    let pipeline = gst::parse::launch(launch).unwrap();
+    let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+    let (valve, encoder) = (
+        pipeline.by_name("valve").unwrap(),
+        pipeline.by_name("encoder").unwrap(),
+    );
+    let sink = pipeline.by_name("s").unwrap();
+    let bench = Bench { pipeline, sink };
+    let into_encoder = encoder.static_pad("sink").unwrap();
+    let encoded = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&encoded);
+    into_encoder.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        gst::PadProbeReturn::Ok
+    });
+    let offered = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&offered);
+    let into_valve = valve.static_pad("sink").unwrap();
+    into_valve.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        seen.fetch_add(1, Ordering::Relaxed);
+        gst::PadProbeReturn::Ok
+    });
+    let gate = valve.clone();
+    bench.sink.connect_notify(Some("clients"), move |sink, _| {
+        gate.set_property("drop", sink.property::<u32>("clients") == 0);
+    });
+    let bench = bench.play();
+    let ten_more = |counter: &AtomicU64| {
+        let (begin, now) = (Instant::now(), counter.load(Ordering::Relaxed));
+        while counter.load(Ordering::Relaxed) < now + 10 {
+            assert!(begin.elapsed() < DEADLINE, "nothing flows");
+            std::thread::yield_now();
+        }
+    };
+    ten_more(&offered);
+    assert_eq!(encoded.load(Ordering::Relaxed), 0);
+    for _ in 0..3 {
+        run(async {
+            let mut client = bench.client("/ws").await;
+            for _ in 0..5 {
+                while !matches!(next(&mut client).await, Message::Binary(_)) {}
+            }
+        });
+        bench.wait_for_clients(0);
+        // One may have been past the valve.
+        ten_more(&offered);
+        let still = encoded.load(Ordering::Relaxed);
+        ten_more(&offered);
+        assert_eq!(encoded.load(Ordering::Relaxed), still);
+    }
 }
 
 #[test]

@@ -32,6 +32,53 @@ fn a_fresh_element_has_its_declared_defaults() {
     assert!(seen >= 13, "{seen} properties");
 }
 
+#[test]
+fn the_document_names_every_property_signal_and_statistic_with_its_default() {
+    init();
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/elements/wsjpegsink.md"
+    );
+    let document = std::fs::read_to_string(path).unwrap();
+    let sink = gst::ElementFactory::make("wsjpegsink").build().unwrap();
+    for pspec in sink.list_properties() {
+        if pspec.owner_type() != sink.type_() {
+            continue;
+        }
+        let row = format!("| `{}` |", pspec.name());
+        let row = document.lines().find(|line| line.starts_with(&row));
+        let row = row.unwrap_or_else(|| panic!("{} has no row", pspec.name()));
+        if pspec.flags().contains(gst::glib::ParamFlags::WRITABLE) {
+            let default = pspec.default_value();
+            let default = match default.get::<Option<String>>() {
+                Ok(None) => "NULL".to_owned(),
+                Ok(Some(text)) if text.is_empty() => "empty".to_owned(),
+                _ => default.serialize().unwrap().to_string(),
+            };
+            let written = row.split('|').nth(2).unwrap().trim().trim_matches('`');
+            assert_eq!(written.replace(',', ""), default, "{row}");
+        }
+    }
+    for signal in ["client-added", "client-removed", "drop-client"] {
+        let known = gst::glib::subclass::SignalId::lookup(signal, sink.type_());
+        assert!(
+            known.is_some() && document.contains(&format!("- `{signal} (")),
+            "{signal}"
+        );
+    }
+    let bench = Bench::new().play();
+    run(async {
+        let _client = bench.client("/ws").await;
+        bench.wait_for_clients(1);
+        let stats = bench.sink.property::<gst::Structure>("stats");
+        let clients = stats.get::<gst::Array>("client-stats").unwrap();
+        let client = clients[0].get::<gst::Structure>().unwrap();
+        for field in stats.fields().chain(client.fields()) {
+            assert!(document.contains(&format!("| `{field}` |")), "{field}");
+        }
+    });
+}
+
 /// Takes five pictures and five chunks of sound by the binary protocol.
 async fn watch_binary(binary: &mut Client) {
     let (mut pictures, mut sounds) = (0, 0);

@@ -1,10 +1,11 @@
 //! `wsjpegsink` as people see it: Chromium on the element's own page.
 
+use gst::prelude::*;
 use haven_e2e::{JpegSink, Result, is_long_form, measured_seconds};
-use haven_rig::{Browser, Page, within};
+use haven_rig::{Browser, Child, Page, built_binary, repository, within};
 use serde_json::Value;
-use std::time::Duration;
-use tokio::sync::Mutex;
+use std::{net::TcpListener, time::Duration};
+use tokio::{process::Command, sync::Mutex};
 
 /// How long anything may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -105,4 +106,123 @@ async fn the_page_moves_and_sounds_by_the_binary_protocol() -> Result {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_moves_and_sounds_by_the_json_protocol() -> Result {
     watch("?protocol=json&audio=48000&channels=2", "json", 48_000).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documents_line_is_seen_in_a_browser_at_once() -> Result {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let document = std::fs::read_to_string(repository().join("docs/elements/wsjpegsink.md"))?;
+    let line = document.split("```sh\n").nth(1);
+    let line = line.and_then(|rest| rest.split("```").next());
+    let line = line.ok_or("no line of shell in the document")?;
+    assert!(line.contains("port=8080"), "{line}");
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let line = line.replace("port=8080", &format!("port={port}"));
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new("bash");
+    command
+        .args(["-c", &format!("exec {line}")])
+        .env(
+            "GST_PLUGIN_PATH",
+            built_binary("haven")?.parent().ok_or("no folder")?,
+        )
+        .env("GST_REGISTRY", folder.path().join("registry"));
+    let mut child = Child::spawn("the document's line", command)?;
+    let browser = Browser::start().await?;
+    let url = format!("http://127.0.0.1:{port}/");
+    let page = within("the sink's page", LIMIT, async {
+        loop {
+            match browser.open(&url).await {
+                Ok(page) => return page,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    })
+    .await?;
+    page.wait_for("haven.stats().drawn > 30", LIMIT).await?;
+    page.click("#sound").await?;
+    page.wait_for("haven.stats().sound.playing", LIMIT).await?;
+
+    // Interrupted, it ends in order, and the page says so and waits.
+    child.signal(rustix::process::Signal::INT)?;
+    assert!(child.wait(LIMIT).await?.success());
+    page.wait_for("haven.stats().state === 'lost'", LIMIT)
+        .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_was_dropped_stays_away_until_it_is_told_to_come_back() -> Result {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let sink = JpegSink::play(WATCH_AND_LISTEN)?;
+    let browser = Browser::start().await?;
+    let page = browser.open(&sink.url()).await?;
+    page.wait_for("haven.stats().drawn > 0", LIMIT).await?;
+    let id = sink.clients()?[0].id;
+    assert!(sink.element.emit_by_name::<bool>("drop-client", &[&id]));
+    page.wait_for("haven.stats().state === 'gone'", LIMIT)
+        .await?;
+    // Longer than the page waits after a lost connection.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(sink.clients()?, []);
+    page.click("#again").await?;
+    page.wait_for("haven.stats().state === 'live'", LIMIT)
+        .await?;
+    assert_ne!(sink.clients()?[0].id, id);
+    sink.stop()?;
+    page.wait_for("haven.stats().state === 'lost'", LIMIT)
+        .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_sound_buffer_resamples_follows_clocks_and_counts_breaks() -> Result {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let sink = JpegSink::play(WATCH_AND_LISTEN)?;
+    let browser = Browser::start().await?;
+    let page = browser.open(&sink.url()).await?;
+    let measured = page.evaluate(include_str!("sound_buffer.js")).await?;
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    // Two chunks of 20 ms.
+    let near =
+        |stats: &Value| (number(&stats["bufferedMs"]) - number(&stats["targetMs"])).abs() < 40.0;
+    let unbroken = |stats: &Value| stats["underruns"] == 0 && stats["skips"] == 0;
+    for stats in measured["resampled"]
+        .as_object()
+        .ok_or("no object")?
+        .values()
+    {
+        assert!(unbroken(stats) && near(stats), "{stats}");
+        // Of full scale; a click would be a hundred times as much.
+        assert!(number(&stats["worst"]) < 0.001, "{stats}");
+        assert!((number(&stats["loudest"]) - 0.5).abs() < 0.01, "{stats}");
+    }
+    for stats in measured["drifting"]
+        .as_object()
+        .ok_or("no object")?
+        .values()
+    {
+        assert!(unbroken(stats) && near(stats), "{stats}");
+    }
+    assert!(number(&measured["burstAt"]) > 300.0, "{measured}");
+    assert!(
+        unbroken(&measured["burstAfter"]) && near(&measured["burstAfter"]),
+        "{measured}"
+    );
+    assert!(number(&measured["flood"]["skips"]) >= 1.0, "{measured}");
+    assert!(
+        number(&measured["flood"]["bufferedMs"]) < 500.0,
+        "{measured}"
+    );
+    for (case, underruns, playing) in [
+        ("silent", 1, false),
+        ("again", 1, true),
+        ("rested", 0, false),
+        ("resumed", 0, true),
+    ] {
+        let stats = &measured[case];
+        assert_eq!(stats["underruns"], underruns, "{case}: {stats}");
+        assert_eq!(stats["playing"], playing, "{case}: {stats}");
+    }
+    sink.stop()
 }
