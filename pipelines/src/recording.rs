@@ -246,7 +246,7 @@ impl Job {
             self.check_bus()?;
             if !started && self.encoding.load(Ordering::Relaxed) {
                 started = true;
-                outbox.send(started_message(id, recipe));
+                outbox.send(started_message(id, recipe, output));
             }
             if now >= key_frame_at {
                 key_frame_at = now + KEY_FRAME_INTERVAL;
@@ -259,7 +259,7 @@ impl Job {
             }
         }
         if !started {
-            outbox.send(started_message(id, recipe));
+            outbox.send(started_message(id, recipe, output));
         }
         self.finish(attachments)
     }
@@ -340,6 +340,8 @@ impl Job {
             duration_ms: self.position.load(Ordering::Relaxed) / 1_000_000,
             bytes: output.bytes(),
             dropped_frames: self.video.dropped(),
+            path: output.path().to_owned(),
+            gaps: Vec::new(),
         }
     }
 }
@@ -352,10 +354,11 @@ impl Drop for Job {
     }
 }
 
-fn started_message(id: i64, recipe: &Recipe) -> WorkerMessage {
+fn started_message(id: i64, recipe: &Recipe, output: &Output) -> WorkerMessage {
     WorkerMessage::RecordingStarted {
         recording_id: id,
-        encoder: recipe.video_encoder.clone(),
+        encoder: Some(recipe.video_encoder.clone()),
+        path: output.path().to_owned(),
     }
 }
 

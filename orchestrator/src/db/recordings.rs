@@ -86,6 +86,19 @@ impl Db {
         .await
     }
 
+    /// Stores that a file has another name.
+    pub(crate) async fn rename_part(&self, id: i64, part: u32, path: PathBuf) -> Result<(), Error> {
+        self.call("storing the recording's part", move |connection| {
+            connection
+                .execute(
+                    "UPDATE recording_files SET path = ?3 WHERE recording_id = ?1 AND part = ?2",
+                    params![id, part, as_text(&path)],
+                )
+                .map(drop)
+        })
+        .await
+    }
+
     /// Stores that a file is complete.
     pub(crate) async fn end_part(
         &self,

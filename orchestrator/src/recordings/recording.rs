@@ -6,7 +6,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The API's `config`: what is recorded how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +95,14 @@ impl Recording {
         self.parts
             .last_mut()
             .filter(|part| part.end_reason.is_none())
+    }
+
+    /// The file at this path, or the one that is being written where no path was told.
+    pub(crate) fn part_at(&mut self, path: &Path) -> Option<&mut Part> {
+        match self.parts.iter().position(|part| part.path == path) {
+            Some(index) => self.parts.get_mut(index),
+            None => self.open_part().filter(|_| path.as_os_str().is_empty()),
+        }
     }
 
     /// Where its first file is.

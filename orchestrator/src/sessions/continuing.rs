@@ -47,7 +47,7 @@ impl Actor {
                 .refuse(id, "the session's worker has crashed", reply)
                 .await;
         }
-        self.end_part(id, progress, CRASHED).await;
+        self.end_part_number(id, part, progress, CRASHED).await;
         if stop_asked {
             self.finish(id, "stopped").await;
         } else if let Some(reason) = end_reason {

@@ -10,7 +10,10 @@ use crate::{
     error::Kind,
     recordings::{Ended, Part, Plan, Recording, remove_if_empty},
 };
-use haven_wire::{ChosenEncoders, RecordingConfig, RecordingProgress, ServerMessage};
+use haven_wire::{
+    AudioChoice, ChosenEncoders, PartReason, RecordingConfig, RecordingProgress, ServerMessage,
+    Split,
+};
 use std::{path::PathBuf, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -153,6 +156,8 @@ impl Actor {
             quality: active.quality.clone(),
             encoders: active.encoders.clone(),
             path: path.unwrap_or_default(),
+            audio: AudioChoice::default(),
+            split: Split::default(),
         });
         self.tell_worker(message)
     }
@@ -207,9 +212,22 @@ impl Actor {
         }
     }
 
-    pub(super) fn on_recording_started(&mut self, id: i64, encoder: String) {
+    pub(super) async fn on_recording_started(
+        &mut self,
+        id: i64,
+        encoder: Option<String>,
+        path: PathBuf,
+    ) {
+        let db = self.context.db.clone();
         if let Some(active) = self.active(id) {
-            active.recording.config.encoder = Some(encoder);
+            active.recording.config.encoder = encoder;
+            // The worker knows the container of what it copies.
+            if let Some(part) = active.recording.parts.last_mut()
+                && part.path != path
+            {
+                part.path.clone_from(&path);
+                log_failure(db.rename_part(id, part.number, path).await);
+            }
             if let Some((reply, _)) = active.starting.take() {
                 let _ = reply.send(Ok(active.recording.clone()));
             }
@@ -218,10 +236,37 @@ impl Actor {
 
     pub(super) fn on_progress(&mut self, progress: &RecordingProgress) {
         if let Some(active) = self.active(progress.recording_id)
-            && let Some(part) = active.recording.open_part()
+            && let Some(part) = active.recording.part_at(&progress.path)
         {
             part.progress = file_progress(progress);
         }
+    }
+
+    /// The worker goes on in a further file.
+    pub(super) async fn on_part_started(&mut self, id: i64, path: PathBuf) {
+        let db = self.context.db.clone();
+        let Some(active) = self.active(id) else {
+            return;
+        };
+        let parts = &mut active.recording.parts;
+        let number = parts.last().map_or(1, |part| part.number + 1);
+        let at_ms = clock::now_ms();
+        parts.push(new_part(number, path.clone(), at_ms));
+        log_failure(db.insert_part(id, number, path, at_ms).await);
+    }
+
+    pub(super) async fn on_part_finished(
+        &mut self,
+        progress: &RecordingProgress,
+        reason: PartReason,
+        error: Option<String>,
+    ) {
+        let reason = match (error, reason) {
+            (Some(error), _) => format!("error: {error}"),
+            (None, PartReason::Split) => "split".into(),
+            (None, PartReason::SourceChanged) => "source_changed".into(),
+        };
+        self.end_part(progress, &reason).await;
     }
 
     pub(super) async fn on_recording_finished(
@@ -245,7 +290,7 @@ impl Actor {
             None if active.stop_asked => "stopped".into(),
             None => end_reason.unwrap_or_else(|| "stopped".into()),
         };
-        self.end_part(id, file_progress(progress), &reason).await;
+        self.end_part(progress, &reason).await;
         self.finish(id, &reason).await;
     }
 
@@ -268,14 +313,35 @@ impl Actor {
         }
     }
 
-    pub(super) async fn end_part(&mut self, id: i64, progress: FileProgress, reason: &str) {
+    async fn end_part(&mut self, told: &RecordingProgress, reason: &str) {
+        let number = self
+            .active(told.recording_id)
+            .and_then(|active| active.recording.part_at(&told.path))
+            .map(|part| part.number);
+        if let Some(number) = number {
+            let progress = file_progress(told);
+            self.end_part_number(told.recording_id, number, progress, reason)
+                .await;
+        }
+    }
+
+    pub(super) async fn end_part_number(
+        &mut self,
+        id: i64,
+        number: u32,
+        progress: FileProgress,
+        reason: &str,
+    ) {
         let db = self.context.db.clone();
         if let Some(active) = self.active(id)
-            && let Some(part) = active.recording.open_part()
+            && let Some(part) = active
+                .recording
+                .parts
+                .iter_mut()
+                .find(|part| part.number == number && part.end_reason.is_none())
         {
             part.progress = progress;
             part.end_reason = Some(reason.to_owned());
-            let number = part.number;
             log_failure(db.end_part(id, number, progress, reason.to_owned()).await);
         }
     }

@@ -72,8 +72,19 @@ impl Actor {
                 WorkerMessage::RecordingStarted {
                     recording_id,
                     encoder,
-                } => self.on_recording_started(recording_id, encoder),
+                    path,
+                } => {
+                    self.on_recording_started(recording_id, encoder, path).await;
+                }
                 WorkerMessage::RecordingProgress(progress) => self.on_progress(&progress),
+                WorkerMessage::RecordingPartStarted { recording_id, path } => {
+                    self.on_part_started(recording_id, path).await;
+                }
+                WorkerMessage::RecordingPartFinished {
+                    progress,
+                    reason,
+                    error,
+                } => self.on_part_finished(&progress, reason, error).await,
                 WorkerMessage::RecordingFinished { progress, error } => {
                     self.on_recording_finished(&progress, error).await;
                 }

@@ -16,6 +16,7 @@ use std::{
     fs::File,
     io::Write,
     os::fd::AsFd,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -92,6 +93,7 @@ fn say(message: &WorkerMessage) {
 
 struct Recording {
     file: File,
+    path: PathBuf,
     began: Instant,
     written: u64,
 }
@@ -103,6 +105,8 @@ impl Recording {
             duration_ms: self.written * 10,
             bytes: self.written,
             dropped_frames: 0,
+            path: self.path.clone(),
+            gaps: Vec::new(),
         }
     }
 
@@ -256,6 +260,7 @@ fn start_recording(
     behaviour: &str,
 ) {
     let recording_id = config.recording_id;
+    let path = config.path.clone();
     let file = match behaviour {
         "late-refusal" => return,
         "bad-recording" => Err("the encoder is on strike".to_owned()),
@@ -269,15 +274,17 @@ fn start_recording(
                 recording_id,
                 Recording {
                     file,
+                    path: path.clone(),
                     began,
                     written: 0,
                 },
             );
-            let encoder = "fakeenc".to_owned();
+            let encoder = Some("fakeenc".to_owned());
             if behaviour != "unannounced" {
                 say(&WorkerMessage::RecordingStarted {
                     recording_id,
                     encoder,
+                    path,
                 });
             }
         }

@@ -122,8 +122,48 @@ pub struct RecordingConfig {
     /// The encoders that the probe chose.
     #[serde(default)]
     pub encoders: ChosenEncoders,
-    /// The file to write. Its folder exists, the file doesn't.
+    /// The file to write. Its folder exists, the file doesn't. A recording of the source has the
+    /// extension of what comes in place of this one's; further files have `_part2`, `_part3` … before
+    /// it.
     pub path: PathBuf,
+    /// Whose voices are recorded.
+    #[serde(default)]
+    pub audio: AudioChoice,
+    /// When to go on in a further file.
+    #[serde(default)]
+    pub split: Split,
+}
+
+/// Whose voices are recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AudioChoice {
+    /// Everybody's in the room, mixed.
+    #[default]
+    Mix,
+    /// The streamer's own track alone; untouched where the format keeps what comes.
+    Streamer,
+}
+
+/// When a recording goes on in a further file; 0 stands for never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Split {
+    /// Length of a file in milliseconds. Encoded files are cut there, files of the source at the
+    /// next key frame.
+    pub after_ms: u64,
+    /// Size of a file in bytes. A file is a little larger: what is still on its way to it.
+    pub after_bytes: u64,
+}
+
+/// Why a recording goes on in a further file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartReason {
+    /// It was to be split here.
+    Split,
+    /// The publisher's codec or its parameters (the size, the profile) changed.
+    SourceChanged,
 }
 
 /// What a worker says to the server.
@@ -142,18 +182,41 @@ pub enum WorkerMessage {
     },
     /// What is true now. Sent whenever any of it changes.
     Status(SessionStatus),
-    /// Frames are being encoded into the file.
+    /// Media is being written into the first file.
     RecordingStarted {
         /// Which one.
         recording_id: i64,
-        /// The GStreamer element that encodes its video.
-        encoder: String,
+        /// The GStreamer element that encodes its video; none where nothing encodes it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        encoder: Option<String>,
+        /// The file, whose extension is the container's.
+        path: PathBuf,
     },
-    /// How far a recording is; about once a second.
+    /// How far a recording's newest file is; about once a second.
     RecordingProgress(RecordingProgress),
-    /// A recording is over: its file is complete and playable, unless `error` says otherwise.
-    RecordingFinished {
+    /// A recording goes on in a further file, without a break. What is still to be written to the
+    /// one before it is told by [`WorkerMessage::RecordingPartFinished`], which may come later.
+    RecordingPartStarted {
+        /// Which recording.
+        recording_id: i64,
+        /// The new file.
+        path: PathBuf,
+    },
+    /// A file of a recording that goes on is complete.
+    RecordingPartFinished {
         /// How long and large it is.
+        #[serde(flatten)]
+        progress: RecordingProgress,
+        /// Why the recording goes on in another file.
+        reason: PartReason,
+        /// What went wrong with it, if anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// A recording is over: its last file is complete and playable, unless `error` says otherwise.
+    /// Nothing of it follows.
+    RecordingFinished {
+        /// How long and large the last file is.
         #[serde(flatten)]
         progress: RecordingProgress,
         /// Why it ended, if that wasn't asked for.
@@ -240,6 +303,25 @@ pub struct RecordingProgress {
     pub bytes: u64,
     /// Frames that arrived and are not in the file.
     pub dropped_frames: u64,
+    /// The file; empty where there is none.
+    #[serde(default)]
+    pub path: PathBuf,
+    /// When nothing came: of video, or of sound where there is no video. Those that are over, and
+    /// at most [`MAX_GAPS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
+}
+
+/// Gaps of one file that are told.
+pub const MAX_GAPS: usize = 1000;
+
+/// A time in which nothing came, in the file's own time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Its begin, in milliseconds from the file's.
+    pub at_ms: u64,
+    /// Its length in milliseconds.
+    pub for_ms: u64,
 }
 
 /// Why a session ended.

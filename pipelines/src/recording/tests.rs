@@ -5,7 +5,7 @@ use crate::{
     inbox::Media,
     tap::{Memory, Tap},
 };
-use haven_wire::ChosenEncoders;
+use haven_wire::{AudioChoice, ChosenEncoders, Split};
 
 /// Decoders of a room in which nobody publishes anything.
 fn silent_room(inbox: &Inbox, timebase: &Timebase) -> [Decoder; 2] {
@@ -33,6 +33,8 @@ fn a_room_without_picture_and_sound_is_recorded_black_and_silent() {
         quality: "low".into(),
         encoders: ChosenEncoders::default(),
         path: folder.path().join("recording.mp4"),
+        audio: AudioChoice::default(),
+        split: Split::default(),
     };
     let inputs = Inputs {
         video: video.decoded().clone(),

@@ -5,8 +5,8 @@
 
 use futures_util::StreamExt;
 use haven_wire::{
-    ChosenEncoders, RecordingConfig, RecordingProgress, ServerMessage, SessionConfig, SessionState,
-    Source, WorkerMessage, encode_line,
+    AudioChoice, ChosenEncoders, RecordingConfig, RecordingProgress, ServerMessage, SessionConfig,
+    SessionState, Source, Split, WorkerMessage, encode_line,
 };
 use std::{
     io::{BufRead, BufReader, Write},
@@ -129,6 +129,8 @@ impl Worker {
             quality: quality.into(),
             encoders: ChosenEncoders::default(),
             path: path.into(),
+            audio: AudioChoice::default(),
+            split: Split::default(),
         }));
     }
 
@@ -139,7 +141,8 @@ impl Worker {
             WorkerMessage::RecordingStarted {
                 recording_id,
                 encoder,
-            } if *recording_id == id => Some(encoder.clone()),
+                ..
+            } if *recording_id == id => Some(encoder.clone().unwrap_or_default()),
             WorkerMessage::RecordingFinished { error, .. } => panic!("{error:?}"),
             _ => None,
         })
