@@ -10,9 +10,9 @@ RUN_PACKAGES=(
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
 )
-# To test: ffmpeg makes and measures media, chromium shows pages, meson checks the installation, shellcheck the
-# scripts, gi is for the example in Python.
-TEST_PACKAGES=(chromium ffmpeg meson shellcheck python3-gi gir1.2-gstreamer-1.0)
+# To test: ffmpeg makes and measures media, chromium shows pages, meson and debhelper check the installation,
+# shellcheck the scripts, gi is for the example in Python.
+TEST_PACKAGES=(chromium ffmpeg meson debhelper shellcheck python3-gi gir1.2-gstreamer-1.0)
 
 fail() {
     echo "$*" >&2

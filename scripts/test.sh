@@ -14,17 +14,7 @@ need_packages "${BUILD_PACKAGES[@]}" "${RUN_PACKAGES[@]}" "${TEST_PACKAGES[@]}" 
 # The tests run the built programs and load the built plugins, so these come first.
 cargo build --workspace
 
-# An installation: programs and elements are found where meson puts them.
-prefix=$(realpath "$(target_dir)")/installed
-rm -rf "$prefix" "$(target_dir)/meson"
-meson setup "$(target_dir)/meson" --prefix "$prefix" --libdir lib
-meson install -C "$(target_dir)/meson" --quiet
-for element in livekitsrc wsjpegsink; do
-    GST_PLUGIN_PATH="$prefix/lib/gstreamer-1.0" GST_REGISTRY="$prefix/registry" \
-        gst-inspect-1.0 "$element" >/dev/null || fail "$element is not where meson installed it"
-done
-"$prefix/bin/haven" --version
-"$prefix/bin/haven-worker" --version
+bash scripts/check-install.sh
 
 (cd tests/rig/publisher && go vet ./... && go test ./...)
 cargo test --workspace --no-fail-fast
