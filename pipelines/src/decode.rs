@@ -1,14 +1,18 @@
 use crate::{
     feed::{Feed, Overflow, live_appsrc},
     inbox::{Event, Inbox, Media},
+    source::Guests,
     tap::{Attachment, Memory, Tap, tap_sink},
     timebase::Timebase,
 };
 use gst::prelude::*;
 use gstlivekitsrc::mixer::{self, Mixer, MixerError};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// A decoder nobody uses goes on for this long, for the next viewer.
@@ -39,6 +43,8 @@ pub(crate) enum DecodeError {
 pub(crate) struct Decoder {
     media: Media,
     encoded: Arc<Tap>,
+    /// Voices that are heard beside `encoded`.
+    guests: Guests,
     decoded: Arc<Tap>,
     timebase: Timebase,
     inbox: Inbox,
@@ -55,7 +61,40 @@ struct Running {
     codec: String,
     attachment: Option<Attachment>,
     /// What mixes the voices, where this is sound.
-    _voices: Option<Mixer>,
+    voices: Option<Voices>,
+}
+
+/// The mixer, and the guests that are in it.
+#[derive(Debug)]
+struct Voices {
+    mixer: Mixer,
+    guests: BTreeMap<String, Attachment>,
+}
+
+impl Voices {
+    /// Takes in who has come, and takes out who has left.
+    fn update(&mut self, present: &[(String, Arc<Tap>)]) {
+        let Self { mixer, guests } = self;
+        guests.retain(|name, _| {
+            let stays = present.iter().any(|(other, _)| other == name);
+            if !stays {
+                mixer.remove_voice(name);
+            }
+            stays
+        });
+        for (name, tap) in present {
+            if guests.contains_key(name) {
+                continue;
+            }
+            match mixer.voice(name) {
+                Ok(appsrc) => {
+                    let feed = Feed::new(appsrc, MAX_WAITING_BYTES, Overflow::DropBuffer);
+                    guests.insert(name.clone(), tap.attach(Arc::new(feed)));
+                }
+                Err(error) => tracing::warn!(guest = name, %error, "not heard"),
+            }
+        }
+    }
 }
 
 /// Keeps a decoder running for as long as it lives.
@@ -69,8 +108,15 @@ impl Drop for Lease {
 }
 
 impl Decoder {
-    /// A decoder for what flows through `encoded`; nothing runs yet.
-    pub(crate) fn new(media: Media, encoded: Arc<Tap>, timebase: Timebase, inbox: Inbox) -> Self {
+    /// A decoder for what flows through `encoded`, and for sound the guests' voices beside it;
+    /// nothing runs yet.
+    pub(crate) fn new(
+        media: Media,
+        encoded: Arc<Tap>,
+        guests: Guests,
+        timebase: Timebase,
+        inbox: Inbox,
+    ) -> Self {
         let caps_inbox = inbox.clone();
         let (name, memory) = match media {
             Media::Video => ("decoded video", Memory::Last),
@@ -79,6 +125,7 @@ impl Decoder {
         Self {
             media,
             encoded,
+            guests,
             decoded: Tap::new(name, memory, move || caps_inbox.notify(Event::CapsChanged)),
             timebase,
             inbox,
@@ -120,6 +167,9 @@ impl Decoder {
             if let (None, Some(codec), true) = (&self.running, codec, may_start) {
                 self.start(codec);
             }
+            if let Some(voices) = self.running.as_mut().and_then(|one| one.voices.as_mut()) {
+                voices.update(&self.guests.all());
+            }
         } else if self.running.is_some() {
             let idle_since = *self.idle_since.get_or_insert(now);
             if now.saturating_sub(idle_since) >= LINGER {
@@ -143,6 +193,9 @@ impl Decoder {
     pub(crate) fn stop(&mut self) {
         if let Some(mut running) = self.running.take() {
             running.attachment = None;
+            if let Some(voices) = &mut running.voices {
+                voices.guests.clear();
+            }
             if let Err(error) = running.pipeline.set_state(gst::State::Null) {
                 tracing::warn!(media = ?self.media, %error, "the decoder does not stop");
             }
@@ -192,7 +245,10 @@ impl Decoder {
                 let mut mixer = Mixer::new(MIXER_LATENCY)?;
                 let appsrc = mixer.voice("streamer")?;
                 let chain = vec![mixer.bin().clone().upcast()];
-                voices = Some(mixer);
+                voices = Some(Voices {
+                    mixer,
+                    guests: BTreeMap::new(),
+                });
                 (appsrc, chain, mixer::caps())
             }
         };
@@ -221,7 +277,7 @@ impl Decoder {
             pipeline,
             codec: codec.into(),
             attachment: Some(self.encoded.attach(Arc::new(feed))),
-            _voices: voices,
+            voices,
         })
     }
 

@@ -72,6 +72,14 @@ impl Feed {
         Taken::Done
     }
 
+    /// Says that nothing comes for a while, behind what came.
+    pub(crate) fn gap(&self, from: gst::ClockTime, length: gst::ClockTime) {
+        let event = gst::event::Gap::builder(from).duration(length).build();
+        if !self.appsrc.send_event(event) {
+            tracing::trace!(appsrc = %self.appsrc.name(), "a gap is not taken");
+        }
+    }
+
     /// Ends the stream.
     pub(crate) fn end(&self) {
         if let Err(error) = self.appsrc.end_of_stream() {

@@ -1,6 +1,7 @@
 use crate::{
     formats::{FormatError, Formats},
     inbox::Media,
+    recording,
     trial::ProcessTrials,
 };
 use gst::prelude::*;
@@ -41,10 +42,13 @@ pub(crate) fn probe(formats_dir: Option<&Path>) -> Result<Probe, FormatError> {
         .filter(|(element, _)| gst::ElementFactory::find(element).is_none())
         .map(|(element, package)| ((*element).to_owned(), (*package).to_owned()))
         .collect();
+    let described = Formats::load(formats_dir)?;
+    let mut formats = recording::probe(&|element| described.package(element));
+    formats.extend(described.probe(&mut ProcessTrials::new()));
     Ok(Probe {
         worker_version: env!("CARGO_PKG_VERSION").into(),
         gstreamer_version: gst::version_string().to_string(),
-        formats: Formats::load(formats_dir)?.probe(&mut ProcessTrials::new()),
+        formats,
         missing,
     })
 }

@@ -1,23 +1,31 @@
+mod copy;
+mod gaps;
 mod graph;
+mod job;
+mod plan;
+mod signature;
+
+pub(crate) use gaps::Gaps;
+pub(crate) use job::Track;
+pub(crate) use plan::{Plan, probe};
 
 use crate::{
-    decode::{Lease, describe},
-    feed::{Feed, Overflow},
-    formats::Recipe,
+    decode::Lease,
     inbox::{Event, Inbox, Outbox},
     measure,
     output::{Output, OutputError},
-    tap::{Attachment, Tap},
+    tap::Tap,
     timebase::Timebase,
-    tracks::{AudioTrack, VideoTrack},
 };
-use gst::prelude::*;
-use haven_wire::{RecordingConfig, RecordingProgress, WorkerMessage};
+use copy::Cut;
+use haven_wire::{PartReason, RecordingConfig, RecordingProgress, Split, WorkerMessage};
+use job::{EOS_TIMEOUT, Job};
+use signature::Signature;
 use std::{
     io,
+    path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -30,16 +38,10 @@ const TICK: Duration = Duration::from_millis(50);
 const KEY_FRAME_INTERVAL: gst::ClockTime = gst::ClockTime::SECOND;
 /// How often progress is reported.
 const PROGRESS_INTERVAL: gst::ClockTime = gst::ClockTime::SECOND;
-/// How long to wait for a first picture before a recording begins with a black one.
+/// How long a recording that keeps pictures as they are waits for some before it begins without.
 const PICTURE_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(3);
-/// How long to wait, at the end, for pictures and sound that are still being decoded.
-const TAIL_TIMEOUT: gst::ClockTime = gst::ClockTime::from_mseconds(1_000);
-/// How long finalising a file may take.
-const EOS_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(15);
-/// Decoded pictures that wait for a slow encoder, in bytes: two seconds of 720p30.
-const MAX_WAITING_VIDEO_BYTES: u64 = 80 << 20;
-/// Sound that waits for a slow encoder: a minute. It is never what is slow.
-const MAX_WAITING_AUDIO_BYTES: u64 = 60 * 192_000;
+/// A file that can end anywhere ends so much later than now, so that the next one is ready by then.
+const CUT_LEAD: gst::ClockTime = gst::ClockTime::from_mseconds(300);
 
 /// Why a recording ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -59,13 +61,15 @@ pub(crate) enum RecordingError {
 /// What a recording takes its media from.
 #[derive(Debug)]
 pub(crate) struct Inputs {
+    /// Pictures: as they were published for a [`Plan::Copy`], else decoded.
     pub(crate) video: Arc<Tap>,
+    /// Sound: as it was published for a [`Plan::Copy`] that doesn't mix, else decoded.
     pub(crate) audio: Arc<Tap>,
-    /// What keeps both decoded.
-    pub(crate) _leases: [Lease; 2],
+    /// The sound is decoded.
+    pub(crate) mixes: bool,
+    /// What keeps decoded what has to be.
+    pub(crate) _leases: Vec<Lease>,
     pub(crate) timebase: Timebase,
-    /// When it was asked for: the file begins with this instant.
-    pub(crate) origin: gst::ClockTime,
 }
 
 /// A recording that runs on a thread of its own, and reports to the server by itself.
@@ -76,26 +80,34 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Starts a recording.
+    /// Starts a recording that begins now.
     ///
     /// # Errors
     /// When there is no thread to be had. All else is reported by the recording itself.
     pub(crate) fn start(
         config: RecordingConfig,
-        recipe: Recipe,
+        plan: Plan,
         inputs: Inputs,
         inbox: Inbox,
         outbox: Outbox,
     ) -> Result<Self, RecordingError> {
         let (stop, stopped) = sync_channel(1);
+        let origin = inputs.timebase.now();
         let thread = thread::Builder::new()
             .name(format!("rec-{}", config.recording_id))
             .spawn(move || {
                 let id = config.recording_id;
                 let span = tracing::info_span!("recording", recording_id = id);
                 let _entered = span.enter();
-                let finished = record(&config, &recipe, inputs, &stopped, &outbox);
-                outbox.send(finished);
+                let recorder = Recorder {
+                    config,
+                    plan,
+                    inputs: Arc::new(inputs),
+                    outbox,
+                    parts: 0,
+                    finishing: Vec::new(),
+                };
+                recorder.record(origin, &stopped);
                 inbox.notify(Event::RecordingOver(id));
             })?;
         Ok(Self { stop, thread })
@@ -114,252 +126,267 @@ impl Recording {
     }
 }
 
-/// Records until stopped, and says how it went.
-fn record(
-    config: &RecordingConfig,
-    recipe: &Recipe,
-    inputs: Inputs,
-    stopped: &Receiver<()>,
-    outbox: &Outbox,
-) -> WorkerMessage {
-    let id = config.recording_id;
-    let finished = |progress, error: Option<RecordingError>| {
+/// One recording, file after file.
+struct Recorder {
+    config: RecordingConfig,
+    plan: Plan,
+    inputs: Arc<Inputs>,
+    outbox: Outbox,
+    /// Files begun so far.
+    parts: u32,
+    /// Files that are being finalised while the recording goes on.
+    finishing: Vec<JoinHandle<()>>,
+}
+
+/// The file that is being written.
+struct Part {
+    job: Job,
+    output: Output,
+    key_frame_at: gst::ClockTime,
+    progress_at: gst::ClockTime,
+    /// Its end was asked for; it comes with the next key frame.
+    ending: Option<PartReason>,
+}
+
+impl Recorder {
+    /// Records until stopped, and says how it went.
+    fn record(mut self, origin: gst::ClockTime, stopped: &Receiver<()>) {
+        let was_stopped = self.wait_for_picture(origin, stopped);
+        let (progress, error) = match self.open(origin) {
+            Ok(part) => self.run(part, stopped, was_stopped),
+            Err(error) => (RecordingProgress::default(), Some(error)),
+        };
+        for thread in std::mem::take(&mut self.finishing) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that finalises a file panicked");
+            }
+        }
         if let Some(error) = &error {
             tracing::error!(%error, "recording failed");
         }
-        WorkerMessage::RecordingFinished {
-            progress,
+        self.outbox.send(WorkerMessage::RecordingFinished {
+            progress: RecordingProgress {
+                recording_id: self.config.recording_id,
+                ..progress
+            },
             error: error.map(|error| error.to_string()),
+        });
+    }
+
+    /// What holds the pictures depends on them. Whether the recording was stopped meanwhile.
+    fn wait_for_picture(&self, origin: gst::ClockTime, stopped: &Receiver<()>) -> bool {
+        let begins_by = origin + PICTURE_TIMEOUT;
+        while matches!(self.plan, Plan::Copy)
+            && self.signature(origin).is_none()
+            && self.inputs.timebase.now() < begins_by
+        {
+            if stopped.recv_timeout(TICK) != Err(RecvTimeoutError::Timeout) {
+                return true;
+            }
+            self.inputs.video.request_key_frame();
         }
-    };
-    let nothing = RecordingProgress {
-        recording_id: id,
-        ..RecordingProgress::default()
-    };
-    let output = match Output::create(&config.path) {
-        Ok(output) => output,
-        Err(error) => return finished(nothing, Some(error.into())),
-    };
-    let job = match Job::build(recipe, &output, inputs) {
-        Ok(job) => job,
-        Err(error) => {
-            output.close();
-            return finished(nothing, Some(error));
+        false
+    }
+
+    /// What flows now, where it is kept as it is.
+    fn signature(&self, from: gst::ClockTime) -> Option<Signature> {
+        let video = &self.inputs.video;
+        if !matches!(self.plan, Plan::Copy) || !video.flows(self.inputs.timebase.now()) {
+            return None;
         }
-    };
-    let error = job.run(id, &output, recipe, stopped, outbox).err();
+        video.key_frame(from).as_ref().and_then(Signature::of)
+    }
+
+    /// Begins the next file at this running time.
+    fn open(&mut self, origin: gst::ClockTime) -> Result<Part, RecordingError> {
+        let signature = self.signature(origin);
+        let output = Output::create(&self.next_path(signature.as_ref()))?;
+        let started = Job::build(&self.plan, signature, &output, &self.inputs, origin)
+            .and_then(|mut job| job.start().map(|()| job));
+        match started {
+            Ok(job) => {
+                self.parts += 1;
+                Ok(Part {
+                    job,
+                    output,
+                    key_frame_at: KEY_FRAME_INTERVAL,
+                    progress_at: PROGRESS_INTERVAL,
+                    ending: None,
+                })
+            }
+            Err(error) => {
+                output.close();
+                Err(error)
+            }
+        }
+    }
+
+    /// Of a further file that isn't there yet.
+    fn next_path(&self, signature: Option<&Signature>) -> PathBuf {
+        let first = &self.config.path;
+        let extension = match self.plan {
+            Plan::Copy => graph::container(signature).into(),
+            Plan::Encode(_) | Plan::Wave => first.extension().unwrap_or_default().to_owned(),
+        };
+        if self.parts == 0 {
+            return first.with_extension(extension);
+        }
+        let stem = first.file_stem().unwrap_or_default().to_string_lossy();
+        let mut number = self.parts + 1;
+        loop {
+            let path = first
+                .with_file_name(format!("{stem}_part{number}"))
+                .with_extension(&extension);
+            if path.symlink_metadata().is_err() {
+                return path;
+            }
+            number += 1;
+        }
+    }
+
+    fn run(
+        &mut self,
+        mut part: Part,
+        stopped: &Receiver<()>,
+        was_stopped: bool,
+    ) -> (RecordingProgress, Option<RecordingError>) {
+        let mut started = false;
+        let mut error = None;
+        while !was_stopped && stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            if let Err(problem) = self.look_after(&mut part, &mut started) {
+                error = Some(problem);
+                break;
+            }
+        }
+        if !started && error.is_none() {
+            self.outbox.send(self.started(&part));
+        }
+        let end = self.inputs.timebase.now();
+        finish(self.config.recording_id, part, end, error)
+    }
+
+    fn look_after(&mut self, part: &mut Part, started: &mut bool) -> Result<(), RecordingError> {
+        let now = part.job.tick();
+        part.job.check_bus()?;
+        if !*started && part.job.has_begun() {
+            *started = true;
+            self.outbox.send(self.started(part));
+        }
+        if now >= part.key_frame_at {
+            part.key_frame_at = now + KEY_FRAME_INTERVAL;
+            part.job.force_key_frame();
+        }
+        if now >= part.progress_at {
+            part.progress_at = now + PROGRESS_INTERVAL;
+            let progress = part.job.progress(self.config.recording_id, &part.output);
+            self.outbox
+                .offer(WorkerMessage::RecordingProgress(progress));
+        }
+        match self.cut(part) {
+            Some(cut) => self.go_on(part, cut),
+            None => Ok(()),
+        }
+    }
+
+    /// Where this file ends and the next one begins, if that is known.
+    fn cut(&self, part: &mut Part) -> Option<Cut> {
+        if let Some(cut) = part.job.cut() {
+            return Some(Cut {
+                reason: part.ending.unwrap_or(cut.reason),
+                ..cut
+            });
+        }
+        let reason = part.ending.or_else(|| {
+            if part.job.misses_sound() {
+                Some(PartReason::SourceChanged)
+            } else {
+                self.is_to_be_split(part).then_some(PartReason::Split)
+            }
+        })?;
+        part.ending = Some(reason);
+        if part.job.split_at_key_frame() {
+            return None;
+        }
+        let at = self.inputs.timebase.now() + CUT_LEAD;
+        Some(Cut { at, reason })
+    }
+
+    fn is_to_be_split(&self, part: &Part) -> bool {
+        let Split {
+            after_ms,
+            after_bytes,
+        } = self.config.split;
+        let largest = match self.plan {
+            Plan::Wave => plan::LARGEST_WAVE_BYTES,
+            Plan::Encode(_) | Plan::Copy => u64::MAX,
+        };
+        let after_bytes = if after_bytes == 0 {
+            largest
+        } else {
+            after_bytes.min(largest)
+        };
+        let is_long = after_ms > 0 && part.job.age() >= gst::ClockTime::from_mseconds(after_ms);
+        is_long || part.output.bytes() >= after_bytes
+    }
+
+    /// Begins the next file; the one before is finalised beside it.
+    fn go_on(&mut self, part: &mut Part, cut: Cut) -> Result<(), RecordingError> {
+        let next = self
+            .open(cut.at)
+            .inspect_err(|_| self.inputs.video.forget_from(cut.at))?;
+        let id = self.config.recording_id;
+        tracing::info!(path = %next.output.path().display(), reason = ?cut.reason, "going on in another file");
+        self.outbox.send(WorkerMessage::RecordingPartStarted {
+            recording_id: id,
+            path: next.output.path().to_owned(),
+        });
+        let old = std::mem::replace(part, next);
+        old.job.end_at(cut.at);
+        let outbox = self.outbox.clone();
+        self.finishing.retain(|thread| !thread.is_finished());
+        let finisher = thread::Builder::new().name(format!("rec-{id}-end"));
+        let thread = finisher.spawn(move || {
+            let (progress, error) = finish(id, old, cut.at, None);
+            outbox.send(WorkerMessage::RecordingPartFinished {
+                progress,
+                reason: cut.reason,
+                error: error.map(|error| error.to_string()),
+            });
+        })?;
+        self.finishing.push(thread);
+        Ok(())
+    }
+
+    fn started(&self, part: &Part) -> WorkerMessage {
+        WorkerMessage::RecordingStarted {
+            recording_id: self.config.recording_id,
+            encoder: self.plan.encoder(),
+            path: part.output.path().to_owned(),
+        }
+    }
+}
+
+/// Finalises a file that ends at this running time; unless something failed before, when it stays as
+/// it is.
+fn finish(
+    id: i64,
+    part: Part,
+    end: gst::ClockTime,
+    error: Option<RecordingError>,
+) -> (RecordingProgress, Option<RecordingError>) {
+    let Part {
+        mut job, output, ..
+    } = part;
+    let error = error.or_else(|| job.finish(end).err());
     let mut progress = job.progress(id, &output);
     drop(job);
     if let Ok(measured) = measure::measure(output.path()) {
         progress.duration_ms = measured.duration_ms;
         progress.bytes = measured.bytes;
     }
-    tracing::info!(path = %output.path().display(), ?progress, "recording over");
+    tracing::info!(?progress, "file complete");
     output.close();
-    finished(progress, error)
-}
-
-/// One recording's pipeline.
-struct Job {
-    pipeline: gst::Pipeline,
-    encoder: gst::Element,
-    video: Arc<VideoTrack>,
-    audio: Arc<AudioTrack>,
-    inputs: Inputs,
-    /// Where in the file the muxer is, in nanoseconds.
-    position: Arc<AtomicU64>,
-    /// Whether a picture was encoded.
-    encoding: Arc<AtomicBool>,
-}
-
-impl Job {
-    fn build(recipe: &Recipe, output: &Output, inputs: Inputs) -> Result<Self, RecordingError> {
-        let origin = inputs.origin;
-        let build = || -> Result<Self, String> {
-            let pipeline = gst::parse::launch(&graph::launch_text(recipe))
-                .map_err(|error| error.to_string())?
-                .downcast::<gst::Pipeline>()
-                .map_err(|_| "not a pipeline".to_owned())?;
-            let element = |name: &str| {
-                pipeline
-                    .by_name(name)
-                    .ok_or_else(|| format!("{name} is missing"))
-            };
-            let appsrc = |name: &str| {
-                let appsrc = element(name)?.downcast::<gst_app::AppSrc>();
-                appsrc.map_err(|_| format!("{name} is no appsrc"))
-            };
-            element("file")?.set_property("location", output.path().display().to_string());
-            let feed = |name: &str, max_bytes| {
-                appsrc(name).map(|appsrc| Feed::new(appsrc, max_bytes, Overflow::DropBuffer))
-            };
-            let video = feed("pictures", MAX_WAITING_VIDEO_BYTES)?;
-            let audio = feed("sound", MAX_WAITING_AUDIO_BYTES)?;
-            let timebase = inputs.timebase.clone();
-            let position = Arc::default();
-            let encoding = Arc::default();
-            let encoder = element("encoder")?;
-            graph::follow(&element("mux")?, &position);
-            graph::notice_first_buffer(&encoder, &encoding);
-            Ok(Self {
-                video: Arc::new(VideoTrack::new(
-                    video,
-                    element("geometry")?,
-                    origin,
-                    timebase.clone(),
-                )),
-                audio: Arc::new(AudioTrack::new(audio, origin, recipe.audio_delay, timebase)),
-                pipeline,
-                encoder,
-                inputs,
-                position,
-                encoding,
-            })
-        };
-        build().map_err(|problem| RecordingError::Build {
-            origin: recipe.origin.clone(),
-            problem,
-        })
-    }
-
-    fn run(
-        &self,
-        id: i64,
-        output: &Output,
-        recipe: &Recipe,
-        stopped: &Receiver<()>,
-        outbox: &Outbox,
-    ) -> Result<(), RecordingError> {
-        if self.pipeline.set_state(gst::State::Playing).is_err() {
-            self.check_bus()?;
-            return Err(RecordingError::Pipeline("it does not start".into()));
-        }
-        let attachments = [
-            self.inputs.video.attach(self.video.clone()),
-            self.inputs.audio.attach(self.audio.clone()),
-        ];
-        let mut started = false;
-        let mut key_frame_at = KEY_FRAME_INTERVAL;
-        let mut progress_at = PROGRESS_INTERVAL;
-        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
-            let now = self.tick();
-            self.check_bus()?;
-            if !started && self.encoding.load(Ordering::Relaxed) {
-                started = true;
-                outbox.send(started_message(id, recipe, output));
-            }
-            if now >= key_frame_at {
-                key_frame_at = now + KEY_FRAME_INTERVAL;
-                self.force_key_frame();
-            }
-            if now >= progress_at {
-                progress_at = now + PROGRESS_INTERVAL;
-                let progress = self.progress(id, output);
-                outbox.offer(WorkerMessage::RecordingProgress(progress));
-            }
-        }
-        if !started {
-            outbox.send(started_message(id, recipe, output));
-        }
-        self.finish(attachments)
-    }
-
-    /// One round of looking after the recording; its age.
-    fn tick(&self) -> gst::ClockTime {
-        let now = self.now();
-        if now >= PICTURE_TIMEOUT && !self.video.has_begun() {
-            tracing::info!("no picture yet, beginning with a black one");
-            self.video.begin_without_picture();
-        }
-        self.video.tick();
-        self.audio.tick();
-        now
-    }
-
-    fn finish(&self, attachments: [Attachment; 2]) -> Result<(), RecordingError> {
-        let end = self.now();
-        self.video.end_at(end);
-        self.audio.end_at(end);
-        let bus = self.pipeline.bus();
-        while self.now() < end + TAIL_TIMEOUT
-            && !(self.video.is_complete() && self.audio.is_complete())
-        {
-            // The wait between two looks; an error ends it.
-            let error = bus.as_ref().and_then(|bus| {
-                bus.timed_pop_filtered(
-                    gst::ClockTime::from_mseconds(20),
-                    &[gst::MessageType::Error],
-                )
-            });
-            if let Some(gst::MessageView::Error(error)) = error.as_ref().map(|m| m.view()) {
-                return Err(RecordingError::Pipeline(describe(error)));
-            }
-        }
-        drop(attachments);
-        self.video.finish();
-        self.audio.finish();
-        let types = [gst::MessageType::Eos, gst::MessageType::Error];
-        let message = bus.and_then(|bus| bus.timed_pop_filtered(EOS_TIMEOUT, &types));
-        match message.as_ref().map(|message| message.view()) {
-            Some(gst::MessageView::Eos(_)) => Ok(()),
-            Some(gst::MessageView::Error(error)) => Err(RecordingError::Pipeline(describe(error))),
-            _ => Err(RecordingError::NotFinalised),
-        }
-    }
-
-    fn check_bus(&self) -> Result<(), RecordingError> {
-        let types = [gst::MessageType::Error, gst::MessageType::Eos];
-        let message = self.pipeline.bus().and_then(|bus| bus.pop_filtered(&types));
-        match message.as_ref().map(|message| message.view()) {
-            Some(gst::MessageView::Error(error)) => Err(RecordingError::Pipeline(describe(error))),
-            Some(_) => Err(RecordingError::Pipeline("the stream ended".into())),
-            None => Ok(()),
-        }
-    }
-
-    fn now(&self) -> gst::ClockTime {
-        self.inputs
-            .timebase
-            .now()
-            .saturating_sub(self.inputs.origin)
-    }
-
-    fn force_key_frame(&self) {
-        if let Some(pad) = self.encoder.static_pad("src") {
-            pad.send_event(
-                gst_video::UpstreamForceKeyUnitEvent::builder()
-                    .all_headers(true)
-                    .build(),
-            );
-        }
-    }
-
-    fn progress(&self, id: i64, output: &Output) -> RecordingProgress {
-        RecordingProgress {
-            recording_id: id,
-            duration_ms: self.position.load(Ordering::Relaxed) / 1_000_000,
-            bytes: output.bytes(),
-            dropped_frames: self.video.dropped(),
-            path: output.path().to_owned(),
-            gaps: Vec::new(),
-        }
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        if let Err(error) = self.pipeline.set_state(gst::State::Null) {
-            tracing::warn!(%error, "the recording pipeline does not stop");
-        }
-    }
-}
-
-fn started_message(id: i64, recipe: &Recipe, output: &Output) -> WorkerMessage {
-    WorkerMessage::RecordingStarted {
-        recording_id: id,
-        encoder: Some(recipe.video_encoder.clone()),
-        path: output.path().to_owned(),
-    }
+    (progress, error)
 }
 
 #[cfg(test)]

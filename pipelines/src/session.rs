@@ -4,14 +4,15 @@ use crate::{
     inbox::{Event, Inbox, Media, Outbox},
     preview::{Preview, PreviewError},
     probe,
-    recording::{Inputs, Recording},
-    source::{Source, SourceError},
+    recording::{Inputs, Plan, Recording},
+    source::{Guests, Source, SourceError},
     status::{self, Reporter},
     timebase::Timebase,
     tokens::Tokens,
 };
 use haven_wire::{
-    EndReason, RecordingConfig, RecordingProgress, ServerMessage, SessionConfig, WorkerMessage,
+    AudioChoice, EndReason, RecordingConfig, RecordingProgress, ServerMessage, SessionConfig,
+    WorkerMessage,
 };
 use std::{
     collections::BTreeMap,
@@ -50,7 +51,10 @@ pub(crate) struct Session {
     tokens: Arc<Tokens>,
     source: Source,
     video: Decoder,
+    /// Everybody's sound.
     audio: Decoder,
+    /// The streamer's sound alone.
+    streamer: Decoder,
     preview: Option<Preview>,
     preview_failures: (u32, gst::ClockTime),
     recordings: BTreeMap<i64, Recording>,
@@ -84,12 +88,13 @@ impl Session {
         let timebase = Timebase::start();
         let preview = Preview::start(&config, &timebase, &inbox, 0)?;
         let source = Source::new(&config, &timebase, &inbox, &tokens)?;
-        let decoder = |media: Media| {
+        let decoder = |media: Media, guests: Guests| {
             let encoded = source.tap(media).clone();
-            Decoder::new(media, encoded, timebase.clone(), inbox.clone())
+            Decoder::new(media, encoded, guests, timebase.clone(), inbox.clone())
         };
-        let video = decoder(Media::Video);
-        let audio = decoder(Media::Audio);
+        let video = decoder(Media::Video, Guests::default());
+        let audio = decoder(Media::Audio, source.guests().clone());
+        let streamer = decoder(Media::Audio, Guests::default());
         outbox.send(WorkerMessage::Ready {
             version: env!("CARGO_PKG_VERSION").into(),
         });
@@ -109,6 +114,7 @@ impl Session {
             source,
             video,
             audio,
+            streamer,
             preview: Some(preview),
             recordings: BTreeMap::new(),
             preload,
@@ -141,7 +147,10 @@ impl Session {
             Event::SourceEnded(reason) => return Some(reason),
             Event::DecoderFailed { media, run, error } => match media {
                 Media::Video => self.video.failed(run, &error),
-                Media::Audio => self.audio.failed(run, &error),
+                Media::Audio => {
+                    self.audio.failed(run, &error);
+                    self.streamer.failed(run, &error);
+                }
             },
             Event::PreviewFailed { run, error } => return self.replace_preview(run, error),
             Event::RecordingOver(id) => {
@@ -174,6 +183,7 @@ impl Session {
     fn look_after(&mut self) {
         self.video.update();
         self.audio.update();
+        self.streamer.update();
         if let Some(preview) = &mut self.preview {
             preview.update(&mut self.video, &mut self.audio);
         }
@@ -205,28 +215,15 @@ impl Session {
 
     fn start_recording(&mut self, config: RecordingConfig) {
         let id = config.recording_id;
-        let origin = self.timebase.now();
         if self.recordings.contains_key(&id) {
             tracing::warn!(recording_id = id, "this recording runs already");
             return;
         }
-        // Read anew each time: what the user adds or mends needs no restart.
-        let recipe = Formats::load(self.config.formats_dir.as_deref())
-            .and_then(|formats| formats.recipe(&config.format, &config.quality, &config.encoders));
-        let started = recipe
-            .map_err(|error| error.to_string())
-            .and_then(|recipe| {
-                let inputs = Inputs {
-                    video: self.video.decoded().clone(),
-                    audio: self.audio.decoded().clone(),
-                    _leases: [self.video.lease(), self.audio.lease()],
-                    timebase: self.timebase.clone(),
-                    origin,
-                };
-                let (inbox, outbox) = (self.inbox.clone(), self.outbox.clone());
-                Recording::start(config, recipe, inputs, inbox, outbox)
-                    .map_err(|error| error.to_string())
-            });
+        let started = self.plan(&config).and_then(|plan| {
+            let inputs = self.inputs(&plan, config.audio);
+            let (inbox, outbox) = (self.inbox.clone(), self.outbox.clone());
+            Recording::start(config, plan, inputs, inbox, outbox).map_err(|error| error.to_string())
+        });
         match started {
             Ok(recording) => {
                 self.recordings.insert(id, recording);
@@ -241,6 +238,51 @@ impl Session {
                     error: Some(error),
                 });
             }
+        }
+    }
+
+    /// What to make of the streams. Descriptions are read anew each time: what the user adds or
+    /// mends needs no restart.
+    fn plan(&self, config: &RecordingConfig) -> Result<Plan, String> {
+        if let Some(plan) = Plan::built_in(&config.format) {
+            return Ok(plan);
+        }
+        Formats::load(self.config.formats_dir.as_deref())
+            .and_then(|formats| formats.recipe(&config.format, &config.quality, &config.encoders))
+            .map(|recipe| Plan::Encode(Box::new(recipe)))
+            .map_err(|error| error.to_string())
+    }
+
+    fn inputs(&mut self, plan: &Plan, audio: AudioChoice) -> Inputs {
+        let copies = matches!(plan, Plan::Copy);
+        let mixes = !copies || audio == AudioChoice::Mix;
+        let mut leases = Vec::new();
+        if matches!(plan, Plan::Encode(_)) {
+            leases.push(self.video.lease());
+        }
+        let sound = match audio {
+            AudioChoice::Mix => &mut self.audio,
+            AudioChoice::Streamer => &mut self.streamer,
+        };
+        if mixes {
+            leases.push(sound.lease());
+        }
+        let audio = if mixes {
+            sound.decoded().clone()
+        } else {
+            self.source.tap(Media::Audio).clone()
+        };
+        let video = if copies {
+            self.source.tap(Media::Video)
+        } else {
+            self.video.decoded()
+        };
+        Inputs {
+            video: video.clone(),
+            audio,
+            mixes,
+            _leases: leases,
+            timebase: self.timebase.clone(),
         }
     }
 

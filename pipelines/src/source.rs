@@ -1,3 +1,7 @@
+mod guests;
+
+pub(crate) use guests::Guests;
+
 use crate::{
     decode::describe,
     demo,
@@ -9,6 +13,10 @@ use crate::{
 use gst::prelude::*;
 use haven_wire::{EndReason, RoomAccess, SessionConfig, SessionState, Source as SourceConfig};
 use std::{net::IpAddr, sync::Arc};
+
+/// The streamer's pads; others are of guests.
+const VIDEO_PAD: &str = "video_0";
+const AUDIO_PAD: &str = "audio_0";
 
 /// Name and SID that the demo room shows where a LiveKit room has its own.
 const DEMO_ROOM: &str = "demo";
@@ -48,6 +56,7 @@ pub(crate) struct Source {
     room: Option<gst::Element>,
     video: Arc<Tap>,
     audio: Arc<Tap>,
+    guests: Guests,
 }
 
 impl Source {
@@ -66,7 +75,8 @@ impl Source {
             Tap::new(name, memory, move || inbox.notify(Event::CapsChanged))
         };
         let video = tap("video", Memory::Gop);
-        let audio = tap("audio", Memory::Nothing);
+        let audio = tap("audio", Memory::Recent);
+        let guests = Guests::default();
         let (pipeline, room) = match &config.source {
             SourceConfig::Demo => (demo_pipeline(&video, &audio)?, None),
             SourceConfig::Room {
@@ -78,7 +88,9 @@ impl Source {
                 report_changes(&element, inbox);
                 let pipeline = gst::Pipeline::new();
                 pipeline.add(&element)?;
+                Guests::invite(&element);
                 connect_pads(&pipeline, &element, [&video, &audio]);
+                connect_guests(&pipeline, &element, &guests, inbox);
                 (pipeline, Some(element))
             }
         };
@@ -89,6 +101,7 @@ impl Source {
             room,
             video,
             audio,
+            guests,
         })
     }
 
@@ -107,6 +120,11 @@ impl Source {
             Media::Video => &self.video,
             Media::Audio => &self.audio,
         }
+    }
+
+    /// The other voices.
+    pub(crate) fn guests(&self) -> &Guests {
+        &self.guests
     }
 
     /// What the connection looks like now.
@@ -196,7 +214,7 @@ fn report_changes(element: &gst::Element, inbox: &Inbox) {
     }
 }
 
-/// Links the first pad of each kind to its tap. Pads stay when the publisher comes and goes, so
+/// Links the streamer's pads to their taps. They stay when the publisher comes and goes, so
 /// there is nothing to unlink.
 fn connect_pads(pipeline: &gst::Pipeline, element: &gst::Element, taps: [&Arc<Tap>; 2]) {
     let pipeline = pipeline.downgrade();
@@ -206,21 +224,39 @@ fn connect_pads(pipeline: &gst::Pipeline, element: &gst::Element, taps: [&Arc<Ta
             return;
         };
         let name = pad.name();
-        let (sink_name, tap, caps) = if name.starts_with("video") {
-            ("video", &video, video_caps())
-        } else {
-            ("audio", &audio, gst::Caps::new_empty_simple("audio/x-opus"))
+        let (sink_name, tap, caps) = match name.as_str() {
+            VIDEO_PAD => ("video", &video, video_caps()),
+            AUDIO_PAD => ("audio", &audio, gst::Caps::new_empty_simple("audio/x-opus")),
+            _ => return,
         };
-        if pipeline.by_name(sink_name).is_some() {
-            tracing::info!(pad = %name, "a further stream is not taken");
-            return;
-        }
         let sink = tap_sink(sink_name, &caps);
         tap.feed_from(&sink);
         if let Err(error) = link(&pipeline, pad, &sink) {
             tracing::error!(pad = %name, %error, "a stream cannot be taken");
         }
     });
+}
+
+fn connect_guests(
+    pipeline: &gst::Pipeline,
+    element: &gst::Element,
+    guests: &Guests,
+    inbox: &Inbox,
+) {
+    let on_pad = |change: fn(&Guests, &gst::Pipeline, &gst::Pad, &Inbox)| {
+        let (pipeline, guests, inbox) = (pipeline.downgrade(), guests.clone(), inbox.clone());
+        move |_: &gst::Element, pad: &gst::Pad| {
+            let name = pad.name();
+            if name.starts_with("audio_")
+                && name != AUDIO_PAD
+                && let Some(pipeline) = pipeline.upgrade()
+            {
+                change(&guests, &pipeline, pad, &inbox);
+            }
+        }
+    };
+    element.connect_pad_added(on_pad(Guests::add));
+    element.connect_pad_removed(on_pad(Guests::remove));
 }
 
 fn link(

@@ -13,6 +13,10 @@ use std::{
 const MAX_GOP_TIME: gst::ClockTime = gst::ClockTime::from_seconds(10);
 /// Largest group of pictures that is kept.
 const MAX_GOP_BYTES: usize = 16 << 20;
+/// How much of a stream without key frames is kept for consumers that begin in the past.
+const MAX_RECENT_TIME: gst::ClockTime = gst::ClockTime::from_seconds(2);
+/// A stream whose last buffer is older than this stands still.
+const FRESH: gst::ClockTime = gst::ClockTime::from_seconds(2);
 /// Key frames are asked for at most this often: each costs the publisher a burst.
 const KEY_FRAME_INTERVAL: gst::ClockTime = gst::ClockTime::SECOND;
 
@@ -42,6 +46,8 @@ pub(crate) enum Taken {
     Done,
     /// Left it out, and will until a key frame comes.
     NeedsKeyFrame,
+    /// Left it out for a consumer that will attach from here on.
+    Keep,
 }
 
 /// What a tap remembers for consumers that attach later.
@@ -49,6 +55,8 @@ pub(crate) enum Taken {
 pub(crate) enum Memory {
     /// Nothing: any buffer is as good a start as another.
     Nothing,
+    /// What came in the last moments, for consumers that attach from there on.
+    Recent,
     /// The last buffer.
     Last,
     /// The last key frame and what followed it.
@@ -75,6 +83,9 @@ struct Inner {
     caps: Option<gst::Caps>,
     kept: VecDeque<Unit>,
     kept_bytes: usize,
+    /// From when on buffers are kept though newer key frames came, for who attaches from there.
+    pinned: Vec<gst::ClockTime>,
+    newest: Option<gst::ClockTime>,
     sink: Option<gst::glib::WeakRef<gst_app::AppSink>>,
     key_frame_asked: Option<gst::ClockTime>,
 }
@@ -122,9 +133,32 @@ impl Tap {
 
     /// Attaches a consumer. It is given what the tap remembers first, then all that comes.
     pub(crate) fn attach(self: &Arc<Self>, consumer: Arc<dyn Consumer>) -> Attachment {
+        self.attach_with(consumer, None)
+    }
+
+    /// Attaches a consumer that begins at the running time `from`, which a consumer before it may
+    /// have said with [`Taken::Keep`]: it is given what is kept from then on first.
+    pub(crate) fn attach_from(
+        self: &Arc<Self>,
+        consumer: Arc<dyn Consumer>,
+        from: gst::ClockTime,
+    ) -> Attachment {
+        self.attach_with(consumer, Some(from))
+    }
+
+    fn attach_with(
+        self: &Arc<Self>,
+        consumer: Arc<dyn Consumer>,
+        from: Option<gst::ClockTime>,
+    ) -> Attachment {
         let mut inner = self.inner.lock();
-        for unit in &inner.kept {
+        let first = inner.begin(self.memory, from);
+        for unit in inner.kept.range(first..) {
             let _ = consumer.take(unit);
+        }
+        let pinned = &inner.pinned;
+        if let Some(index) = pinned.iter().position(|pinned| Some(*pinned) == from) {
+            inner.pinned.swap_remove(index);
         }
         let id = inner.next_id;
         inner.next_id += 1;
@@ -140,6 +174,24 @@ impl Tap {
         self.inner.lock().caps.clone()
     }
 
+    /// Nobody will attach from `from` on after all.
+    pub(crate) fn forget_from(&self, from: gst::ClockTime) {
+        self.inner.lock().pinned.retain(|pinned| *pinned != from);
+    }
+
+    /// The key frame that a consumer would begin with that attaches from there.
+    pub(crate) fn key_frame(&self, from: gst::ClockTime) -> Option<Unit> {
+        let inner = self.inner.lock();
+        let first = inner.begin(self.memory, Some(from));
+        inner.kept.get(first).filter(|unit| unit.key).cloned()
+    }
+
+    /// Whether the stream flows, `now` being the running time.
+    pub(crate) fn flows(&self, now: gst::ClockTime) -> bool {
+        let newest = self.inner.lock().newest;
+        newest.is_some_and(|newest| now < newest + FRESH)
+    }
+
     /// Whether a consumer that attaches now can start at once.
     pub(crate) fn remembers(&self) -> bool {
         !self.inner.lock().kept.is_empty()
@@ -150,6 +202,7 @@ impl Tap {
         let mut inner = self.inner.lock();
         inner.kept.clear();
         inner.kept_bytes = 0;
+        inner.pinned.clear();
         inner.caps = None;
     }
 
@@ -190,9 +243,16 @@ impl Tap {
                 inner.caps = Some(unit.caps.clone());
             }
             inner.keep(self.memory, &unit);
-            let mut starving = false;
+            let (mut starving, mut keep) = (false, false);
             for (_, consumer) in &inner.consumers {
-                starving |= consumer.take(&unit) == Taken::NeedsKeyFrame;
+                match consumer.take(&unit) {
+                    Taken::Done => {}
+                    Taken::NeedsKeyFrame => starving = true,
+                    Taken::Keep => keep = true,
+                }
+            }
+            if keep {
+                inner.pinned.push(unit.pts);
             }
             (changed, starving && inner.may_ask(unit.pts))
         };
@@ -222,6 +282,21 @@ impl fmt::Debug for Tap {
 }
 
 impl Inner {
+    /// Which of what is kept comes first for a consumer that begins then.
+    fn begin(&self, memory: Memory, from: Option<gst::ClockTime>) -> usize {
+        let kept = &self.kept;
+        match (memory, from) {
+            // Between two key frames it needs what is before.
+            (Memory::Gop, from) => kept
+                .iter()
+                .rposition(|unit| unit.key && from.is_none_or(|from| unit.pts <= from))
+                .unwrap_or(0),
+            (Memory::Recent, None) => kept.len(),
+            (Memory::Recent, Some(from)) => kept.partition_point(|unit| unit.pts < from),
+            (Memory::Nothing | Memory::Last, _) => 0,
+        }
+    }
+
     fn may_ask(&mut self, now: gst::ClockTime) -> bool {
         let due = self
             .key_frame_asked
@@ -233,10 +308,12 @@ impl Inner {
     }
 
     fn keep(&mut self, memory: Memory, unit: &Unit) {
+        self.newest = Some(unit.pts);
         let restart = match memory {
             Memory::Nothing => return,
+            Memory::Recent => return self.keep_recent(unit),
             Memory::Last => true,
-            Memory::Gop => unit.key,
+            Memory::Gop => unit.key && self.pinned.is_empty(),
         };
         if restart {
             self.kept.clear();
@@ -253,7 +330,14 @@ impl Inner {
         {
             self.kept.clear();
             self.kept_bytes = 0;
+            self.pinned.clear();
         }
+    }
+
+    fn keep_recent(&mut self, unit: &Unit) {
+        self.kept.push_back(unit.clone());
+        self.kept
+            .retain(|kept| unit.pts.saturating_sub(kept.pts) < MAX_RECENT_TIME);
     }
 }
 
@@ -347,6 +431,55 @@ mod tests {
         drop(attachment);
         push(&tap, 166, false);
         assert_eq!(*times.0.lock(), [66, 100, 133]);
+    }
+
+    #[test]
+    fn who_begins_where_another_ended_misses_nothing_though_key_frames_came_since() {
+        struct Cutter;
+        impl Consumer for Cutter {
+            fn take(&self, unit: &Unit) -> Taken {
+                match unit.pts.mseconds() {
+                    66 => Taken::Keep,
+                    _ => Taken::Done,
+                }
+            }
+        }
+        gst::init().unwrap();
+        let tap = Tap::new("test", Memory::Gop, || ());
+        let cutter = tap.attach(Arc::new(Cutter));
+        for (ms, key) in [
+            (0, true),
+            (33, false),
+            (66, true),
+            (100, false),
+            (133, true),
+        ] {
+            push(&tap, ms, key);
+        }
+        drop(cutter);
+        let times = Arc::new(Times::default());
+        let _attachment = tap.attach_from(times.clone(), gst::ClockTime::from_mseconds(66));
+        push(&tap, 166, true);
+        assert_eq!(*times.0.lock(), [66, 100, 133, 166]);
+        // What was kept for it is no longer kept.
+        let later = Arc::new(Times::default());
+        let _later = tap.attach(later.clone());
+        assert_eq!(*later.0.lock(), [166]);
+    }
+
+    #[test]
+    fn recent_sound_is_for_who_begins_in_the_past_alone() {
+        gst::init().unwrap();
+        let tap = Tap::new("test", Memory::Recent, || ());
+        for ms in [0, 1000, 2000, 2500] {
+            push(&tap, ms, true);
+        }
+        let now = Arc::new(Times::default());
+        let _now = tap.attach(now.clone());
+        assert!(now.0.lock().is_empty());
+        let past = Arc::new(Times::default());
+        let _past = tap.attach_from(past.clone(), gst::ClockTime::from_mseconds(1500));
+        assert_eq!(*past.0.lock(), [2000, 2500]);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 use crate::{
     feed::Feed,
     filler::Filler,
+    recording::{Gaps, Track},
     tap::{Consumer, Taken, Unit},
     timebase::Timebase,
 };
 use gst::prelude::*;
 use gstlivekitsrc::mixer::{self, FRAME_BYTES, SAMPLE_RATE};
+use haven_wire::Gap;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const NOMINAL_FPS: gst::Fraction = gst::Fraction::new_raw(30, 1);
 /// Size of the black picture of a recording without video.
 const BLACK_SIZE: (i32, i32) = (1280, 720);
+/// How long to wait for a first picture before a recording begins with a black one.
+const PICTURE_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(3);
 /// Smaller pictures aren't video: LiveKit fills gaps with 2 × 2 pixels.
 const MIN_SIDE: i32 = 16;
 /// Sound this far beside its place is in its place: 1 ms.
@@ -44,6 +48,7 @@ struct VideoState {
     fps: Option<gst::Fraction>,
     end: Option<gst::ClockTime>,
     complete: bool,
+    gaps: Gaps,
 }
 
 impl VideoTrack {
@@ -65,65 +70,13 @@ impl VideoTrack {
         }
     }
 
-    /// Shows the last picture again while none comes; to be called several times a second.
-    pub(crate) fn tick(&self) {
-        let now = self.now();
-        let mut state = self.state.lock();
-        if state.shown.is_none() {
-            // A picture from before the beginning, and nothing since: a muted camera.
-            if now >= crate::filler::QUIET
-                && let Some(early) = state.early.take()
-            {
-                self.show(&mut state, &early, gst::ClockTime::ZERO, now);
-            }
-            return;
-        }
-        if let Some(pts) = state.filler.repeat(now) {
-            self.repeat(&state, pts);
-        }
-    }
-
     /// Begins with a black picture if there is none yet: the room may have sound alone.
-    pub(crate) fn begin_without_picture(&self) {
-        let mut state = self.state.lock();
+    fn begin_without_picture(&self, state: &mut VideoState) {
         if state.shown.is_none()
             && let Some(black) = black()
         {
-            self.show(&mut state, &black, gst::ClockTime::ZERO, self.now());
+            self.show(state, &black, gst::ClockTime::ZERO, self.now());
         }
-    }
-
-    /// Whether there is a picture.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.state.lock().shown.is_some()
-    }
-
-    /// Nothing from `end` on is taken any more.
-    pub(crate) fn end_at(&self, end: gst::ClockTime) {
-        self.state.lock().end = Some(end);
-    }
-
-    /// Whether all that belongs before the end has arrived.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.state.lock().complete
-    }
-
-    /// Fills up to the end, and ends the stream.
-    pub(crate) fn finish(&self) {
-        self.begin_without_picture();
-        let mut state = self.state.lock();
-        if let Some(end) = state.end
-            && let Some(pts) = state.filler.close(end)
-        {
-            self.repeat(&state, pts);
-        }
-        drop(state);
-        self.feed.end();
-    }
-
-    /// Pictures that arrived and aren't in the file.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.feed.dropped() + self.late.load(Ordering::Relaxed)
     }
 
     fn now(&self) -> gst::ClockTime {
@@ -167,6 +120,60 @@ impl VideoTrack {
     }
 }
 
+impl Track for VideoTrack {
+    fn tick(&self) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        if state.shown.is_none() && state.early.is_none() && now >= PICTURE_TIMEOUT {
+            tracing::info!("no picture yet, beginning with a black one");
+            return self.begin_without_picture(&mut state);
+        }
+        if state.shown.is_none() {
+            // A picture from before the beginning, and nothing since: a muted camera.
+            if now >= crate::filler::QUIET
+                && let Some(early) = state.early.take()
+            {
+                self.show(&mut state, &early, gst::ClockTime::ZERO, now);
+            }
+            return;
+        }
+        if let Some(pts) = state.filler.repeat(now) {
+            self.repeat(&state, pts);
+        }
+    }
+
+    fn end_at(&self, end: gst::ClockTime) {
+        self.state.lock().end = Some(end);
+    }
+
+    fn is_complete(&self) -> bool {
+        self.state.lock().complete
+    }
+
+    fn finish(&self) {
+        let mut state = self.state.lock();
+        self.begin_without_picture(&mut state);
+        if let Some(end) = state.end
+            && let Some(pts) = state.filler.close(end)
+        {
+            self.repeat(&state, pts);
+        }
+        if let Some(end) = state.end {
+            state.gaps.close(end);
+        }
+        drop(state);
+        self.feed.end();
+    }
+
+    fn dropped(&self) -> u64 {
+        self.feed.dropped() + self.late.load(Ordering::Relaxed)
+    }
+
+    fn gaps(&self) -> Vec<Gap> {
+        self.state.lock().gaps.list()
+    }
+}
+
 impl Consumer for VideoTrack {
     fn take(&self, unit: &Unit) -> Taken {
         let now = self.now();
@@ -187,6 +194,7 @@ impl Consumer for VideoTrack {
         if let Some(early) = state.early.take() {
             self.show(&mut state, &early, gst::ClockTime::ZERO, now);
         }
+        state.gaps.on_media(pts);
         self.show(&mut state, unit, pts, now);
         Taken::Done
     }
@@ -232,36 +240,6 @@ impl AudioTrack {
         }
     }
 
-    /// Puts silence where no sound came for a while; to be called several times a second.
-    pub(crate) fn tick(&self) {
-        let now = self.timebase.now().saturating_sub(self.origin);
-        if let Some(until) = now.checked_sub(QUIET) {
-            let until = frames(until);
-            self.fill(&mut self.state.lock(), until);
-        }
-    }
-
-    /// Nothing from `end` on is taken any more.
-    pub(crate) fn end_at(&self, end: gst::ClockTime) {
-        self.state.lock().end = Some(frames(end.saturating_sub(self.delay)));
-    }
-
-    /// Whether all that belongs before the end has arrived.
-    pub(crate) fn is_complete(&self) -> bool {
-        let state = self.state.lock();
-        state.end.is_some_and(|end| state.next >= end)
-    }
-
-    /// Fills up to the end, and ends the stream.
-    pub(crate) fn finish(&self) {
-        let mut state = self.state.lock();
-        if let Some(end) = state.end {
-            self.fill(&mut state, end);
-        }
-        drop(state);
-        self.feed.end();
-    }
-
     fn fill(&self, state: &mut AudioState, until: u64) {
         let until = state.end.map_or(until, |end| until.min(end));
         while state.next < until {
@@ -281,6 +259,34 @@ impl AudioTrack {
             buffer.unset_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC);
         }
         let _ = self.feed.push(buffer, &self.caps, true);
+    }
+}
+
+impl Track for AudioTrack {
+    fn tick(&self) {
+        let now = self.timebase.now().saturating_sub(self.origin);
+        if let Some(until) = now.checked_sub(QUIET) {
+            let until = frames(until);
+            self.fill(&mut self.state.lock(), until);
+        }
+    }
+
+    fn end_at(&self, end: gst::ClockTime) {
+        self.state.lock().end = Some(frames(end.saturating_sub(self.delay)));
+    }
+
+    fn is_complete(&self) -> bool {
+        let state = self.state.lock();
+        state.end.is_some_and(|end| state.next >= end)
+    }
+
+    fn finish(&self) {
+        let mut state = self.state.lock();
+        if let Some(end) = state.end {
+            self.fill(&mut state, end);
+        }
+        drop(state);
+        self.feed.end();
     }
 }
 

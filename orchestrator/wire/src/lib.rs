@@ -15,7 +15,7 @@ mod codec;
 mod probe;
 
 pub use codec::{LineError, LineReader, MAX_LINE_BYTES, encode_line};
-pub use probe::{ChosenEncoders, FormatProbe, Probe, QualityPreset};
+pub use probe::{COPIED, ChosenEncoders, FormatProbe, NO_VIDEO, Probe, QualityPreset};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

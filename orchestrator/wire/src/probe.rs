@@ -15,6 +15,11 @@ pub struct Probe {
     pub missing: BTreeMap<String, String>,
 }
 
+/// [`FormatProbe::codec`] of a format that keeps what was published.
+pub const COPIED: &str = "copy";
+/// [`FormatProbe::codec`] of a format without pictures.
+pub const NO_VIDEO: &str = "none";
+
 /// A recording format on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FormatProbe {
@@ -45,7 +50,8 @@ pub struct FormatProbe {
 impl FormatProbe {
     /// Whether a recording in this format can be made here.
     pub fn available(&self) -> bool {
-        self.encoder.is_some() && self.missing.is_empty()
+        let encodes = !matches!(self.codec.as_str(), COPIED | NO_VIDEO);
+        self.missing.is_empty() && (self.encoder.is_some() || !encodes)
     }
 }
 

@@ -247,6 +247,11 @@ impl Formats {
         not_installed(preferred.map(all_elements).unwrap_or_default())
     }
 
+    /// The Debian package that has an element; empty where that isn't known.
+    pub(crate) fn package(&self, element: &str) -> String {
+        self.packages.get(element).cloned().unwrap_or_default()
+    }
+
     fn with_packages(&self, elements: BTreeSet<String>) -> BTreeMap<String, String> {
         let package = |element: &String| self.packages.get(element).cloned().unwrap_or_default();
         let pairs = elements.into_iter();

@@ -1,3 +1,7 @@
+use super::{
+    plan::{MIX_BPS, MP4_MUXER},
+    signature::Signature,
+};
 use crate::{formats::Recipe, measure};
 use gst::prelude::*;
 use std::sync::{
@@ -5,22 +9,31 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-/// The pipeline in gst-launch syntax. The sources aren't live: the muxer then goes by what it is
-/// given, which the tracks keep complete, and not by the clock. Queues before the muxer are
-/// bounded and wait: what can't be taken is left out, and counted, at the tracks' feeds.
-pub(super) fn launch_text(recipe: &Recipe) -> String {
+// Every pipeline below is in gst-launch syntax. The sources aren't live: the muxer then goes by what
+// it is given, which the tracks keep complete, and not by the clock. Queues before the muxer are
+// bounded and wait: what can't be taken is left out, and counted, at the tracks' feeds.
+
+const SOURCE: &str = "format=time is-live=false block=false max-bytes=0";
+const QUEUE: &str = "queue max-size-buffers=0 max-size-time=0 max-size-bytes=33554432";
+const FILE: &str = "filesink name=file buffer-mode=unbuffered async=false sync=false";
+
+/// mp4mux 1.22 takes the Opus pre-skip from the stream's header and writes its bytes in the wrong
+/// order: players leave out 0.3 s. The times of the packets say the same and are right.
+const WITHOUT_HEADER: &str = "capssetter replace=true \
+     caps=audio/x-opus,rate=48000,channels=2,channel-mapping-family=0";
+
+/// Pictures and sound, encoded.
+pub(super) fn encoding(recipe: &Recipe) -> String {
     let link = |text: &str| match text {
         "" => String::new(),
         text => format!("{text} ! "),
     };
-    let source = "format=time is-live=false block=false max-bytes=0";
-    let queue = "queue max-size-buffers=0 max-size-time=0 max-size-bytes=33554432";
     format!(
-        "appsrc name=pictures {source} ! videoconvertscale add-borders=true ! \
-         capsfilter name=geometry ! {converter}{video} name=encoder {options} ! {video_parser}{queue} ! mux. \
-         appsrc name=sound {source} ! audioconvert ! audioresample ! \
-         {audio} ! {audio_parser}{queue} ! mux. \
-         {muxer} name=mux ! filesink name=file buffer-mode=unbuffered async=false sync=false",
+        "appsrc name=pictures {SOURCE} ! videoconvertscale add-borders=true ! \
+         capsfilter name=geometry ! {converter}{video} name=encoder {options} ! {video_parser}{QUEUE} ! mux. \
+         appsrc name=sound {SOURCE} ! audioconvert ! audioresample ! \
+         {audio} ! {audio_parser}{QUEUE} ! mux. \
+         {muxer} name=mux ! {FILE}",
         converter = link(&recipe.video_converter),
         video = recipe.video_encoder,
         options = recipe.video_options,
@@ -29,6 +42,59 @@ pub(super) fn launch_text(recipe: &Recipe) -> String {
         audio_parser = link(&recipe.audio_parser),
         muxer = recipe.muxer,
     )
+}
+
+/// What the sound of a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CopiedSound {
+    /// There is none.
+    None,
+    /// Packets as they were published.
+    Packets,
+    /// A mix, to be encoded.
+    Mix,
+}
+
+/// Pictures of these parameters as they are, and sound.
+pub(super) fn copying(video: Option<&Signature>, sound: CopiedSound) -> String {
+    let parser = match video.map(Signature::media) {
+        Some("video/x-h264") => "h264parse ! video/x-h264,stream-format=avc,alignment=au ! ",
+        Some("video/x-av1") => "av1parse ! video/x-av1,stream-format=obu-stream,alignment=tu ! ",
+        Some("video/x-vp9") => "vp9parse ! ",
+        _ => "",
+    };
+    let pictures = match video {
+        Some(_) => format!("appsrc name=pictures {SOURCE} ! {parser}{QUEUE} ! mux. "),
+        None => String::new(),
+    };
+    let sound = match sound {
+        CopiedSound::None => String::new(),
+        CopiedSound::Packets => {
+            format!("appsrc name=sound {SOURCE} ! opusparse ! {WITHOUT_HEADER} ! {QUEUE} ! mux. ")
+        }
+        CopiedSound::Mix => format!(
+            "appsrc name=sound {SOURCE} ! audioconvert ! audioresample ! \
+             opusenc bitrate={MIX_BPS} ! {WITHOUT_HEADER} ! {QUEUE} ! mux. "
+        ),
+    };
+    let muxer = match container(video) {
+        "mp4" => MP4_MUXER,
+        _ => "webmmux",
+    };
+    format!("{pictures}{sound}{muxer} name=mux ! {FILE}")
+}
+
+/// What holds pictures of these parameters; also a file's extension.
+pub(super) fn container(video: Option<&Signature>) -> &'static str {
+    match video.map(Signature::media) {
+        Some("video/x-h264" | "video/x-av1") => "mp4",
+        _ => "webm",
+    }
+}
+
+/// Sound alone, not compressed.
+pub(super) fn wave() -> String {
+    format!("appsrc name=sound {SOURCE} ! {QUEUE} ! wavenc name=mux ! {FILE}")
 }
 
 /// Keeps `position` at the latest time the muxer was given.
@@ -46,10 +112,10 @@ pub(super) fn follow(muxer: &gst::Element, position: &Arc<AtomicU64>) {
     }
 }
 
-/// Sets `noticed` when the encoder has encoded something.
-pub(super) fn notice_first_buffer(encoder: &gst::Element, noticed: &Arc<AtomicBool>) {
+/// Sets `noticed` when something came out of this pad.
+pub(super) fn notice_first_buffer(pad: Option<&gst::Pad>, noticed: &Arc<AtomicBool>) {
     let noticed = noticed.clone();
-    if let Some(pad) = encoder.static_pad("src") {
+    if let Some(pad) = pad {
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
             noticed.store(true, Ordering::Relaxed);
             gst::PadProbeReturn::Remove

@@ -3,6 +3,7 @@ use crate::{
     decode::Decoder,
     formats::Formats,
     inbox::Media,
+    source::Guests,
     tap::{Memory, Tap},
 };
 use haven_wire::{AudioChoice, ChosenEncoders, Split};
@@ -11,7 +12,8 @@ use haven_wire::{AudioChoice, ChosenEncoders, Split};
 fn silent_room(inbox: &Inbox, timebase: &Timebase) -> [Decoder; 2] {
     [Media::Video, Media::Audio].map(|media| {
         let encoded = Tap::new("test", Memory::Nothing, || ());
-        Decoder::new(media, encoded, timebase.clone(), inbox.clone())
+        let guests = Guests::default();
+        Decoder::new(media, encoded, guests, timebase.clone(), inbox.clone())
     })
 }
 
@@ -39,11 +41,18 @@ fn a_room_without_picture_and_sound_is_recorded_black_and_silent() {
     let inputs = Inputs {
         video: video.decoded().clone(),
         audio: audio.decoded().clone(),
-        _leases: [video.lease(), audio.lease()],
-        origin: timebase.now(),
+        mixes: true,
+        _leases: vec![video.lease(), audio.lease()],
         timebase,
     };
-    let recording = Recording::start(config, recipe, inputs, inbox, outbox).unwrap();
+    let recording = Recording::start(
+        config,
+        Plan::Encode(Box::new(recipe)),
+        inputs,
+        inbox,
+        outbox,
+    )
+    .unwrap();
     let finished = loop {
         match messages.recv_timeout(Duration::from_secs(60)).unwrap() {
             WorkerMessage::RecordingProgress(progress) if progress.duration_ms > 3000 => {

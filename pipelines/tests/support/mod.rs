@@ -5,8 +5,8 @@
 
 use futures_util::StreamExt;
 use haven_wire::{
-    AudioChoice, ChosenEncoders, RecordingConfig, RecordingProgress, ServerMessage, SessionConfig,
-    SessionState, Source, Split, WorkerMessage, encode_line,
+    AudioChoice, ChosenEncoders, PartReason, RecordingConfig, RecordingProgress, ServerMessage,
+    SessionConfig, SessionState, Source, Split, WorkerMessage, encode_line,
 };
 use std::{
     io::{BufRead, BufReader, Write},
@@ -24,6 +24,19 @@ use viewer_socket::{RelayMessage, decode_relay};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_haven-worker");
+
+/// A recording of medium quality.
+pub(crate) fn recording(id: i64, format: &str, path: &Path) -> RecordingConfig {
+    RecordingConfig {
+        recording_id: id,
+        format: format.into(),
+        quality: "medium".into(),
+        encoders: ChosenEncoders::default(),
+        path: path.into(),
+        audio: AudioChoice::default(),
+        split: Split::default(),
+    }
+}
 
 pub(crate) struct Worker {
     process: Child,
@@ -123,15 +136,41 @@ impl Worker {
 
     /// Asks for a recording without waiting for it.
     pub(crate) fn ask_to_record(&mut self, id: i64, format: &str, quality: &str, path: &Path) {
-        self.send(&ServerMessage::StartRecording(RecordingConfig {
-            recording_id: id,
-            format: format.into(),
+        self.ask(RecordingConfig {
             quality: quality.into(),
-            encoders: ChosenEncoders::default(),
-            path: path.into(),
-            audio: AudioChoice::default(),
-            split: Split::default(),
-        }));
+            ..recording(id, format, path)
+        });
+    }
+
+    /// Asks for a recording without waiting for it.
+    pub(crate) fn ask(&mut self, config: RecordingConfig) {
+        self.send(&ServerMessage::StartRecording(config));
+    }
+
+    /// The file that a recording begins with.
+    pub(crate) fn started(&self, id: i64) -> PathBuf {
+        self.wait(|message| match message {
+            WorkerMessage::RecordingStarted {
+                recording_id, path, ..
+            } if *recording_id == id => Some(path.clone()),
+            WorkerMessage::RecordingFinished { error, .. } => panic!("{error:?}"),
+            _ => None,
+        })
+    }
+
+    /// The next file that is complete while its recording goes on.
+    pub(crate) fn part_finished(&self) -> (RecordingProgress, PartReason) {
+        self.wait(|message| match message {
+            WorkerMessage::RecordingPartFinished {
+                progress,
+                reason,
+                error,
+            } => {
+                assert_eq!(*error, None);
+                Some((progress.clone(), *reason))
+            }
+            _ => None,
+        })
     }
 
     /// Starts a recording and waits until it runs; the encoder.
@@ -282,7 +321,12 @@ pub(crate) fn decode(path: &Path) -> (usize, f64) {
         assert!(output.status.success() && log.is_empty(), "ffmpeg: {log}");
         output.stdout
     };
-    let hashes = run(&["-map", "0:v", "-f", "framehash", "-hash", "adler32", "-"]);
+    let has_pictures = !stream_entry(path, "v:0", "codec_name").is_empty();
+    let hashes = if has_pictures {
+        run(&["-map", "0:v", "-f", "framehash", "-hash", "adler32", "-"])
+    } else {
+        Vec::new()
+    };
     let pictures = String::from_utf8(hashes)
         .unwrap()
         .lines()

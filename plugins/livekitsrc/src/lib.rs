@@ -42,3 +42,4 @@ mod plugin {
 }
 
 pub use plugin::plugin_register_static;
+pub use settings::TrackChoice;

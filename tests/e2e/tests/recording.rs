@@ -18,11 +18,11 @@ struct Played {
     sync: haven_rig::media::LipSync,
 }
 
-async fn play(file: &Path, cycle: u32) -> Result<Played> {
+async fn play(file: &Path, cycle: u32, codecs: (&str, &str)) -> Result<Played> {
     let probed = probe(file).await?;
     let video = probed.stream("video").ok_or("no video")?;
     let audio = probed.stream("audio").ok_or("no audio")?;
-    assert_eq!((&*video.codec, &*audio.codec), ("h264", "aac"));
+    assert_eq!((&*video.codec, &*audio.codec), codecs);
     assert_eq!((video.width, video.height), (1280, 720));
     decode_to_end(file).await?;
     let marks = video_marks(file).await?;
@@ -39,8 +39,19 @@ async fn play(file: &Path, cycle: u32) -> Result<Played> {
     })
 }
 
+/// A format, and the codecs that its files must have.
+struct Recorded {
+    format: &'static str,
+    codecs: (&'static str, &'static str),
+}
+
+const H264: Recorded = Recorded {
+    format: "h264",
+    codecs: ("h264", "aac"),
+};
+
 /// Records for the measured time while two viewers watch.
-async fn record(publishing: Publishing, cycle: u32) -> Result<Played> {
+async fn record(publishing: Publishing, cycle: u32, recorded: Recorded) -> Result<Played> {
     let stage = Stage::set(publishing).await?;
     let haven = &stage.haven;
     haven.start_session(&stage.mint).await?;
@@ -51,7 +62,7 @@ async fn record(publishing: Publishing, cycle: u32) -> Result<Played> {
             .wait_until(LIMIT, |viewed| !viewed.frames.is_empty())
             .await?;
     }
-    let request = json!({"mint_id": stage.mint, "output_format": "h264"});
+    let request = json!({"mint_id": stage.mint, "output_format": recorded.format});
     let started = Instant::now();
     let answer = haven
         .post("/api/recording/start", &request)
@@ -82,7 +93,7 @@ async fn record(publishing: Publishing, cycle: u32) -> Result<Played> {
     assert_eq!(stopped["dropped_frames"], 0);
 
     let file = answer["output_path"].as_str().ok_or("no output_path")?;
-    let played = play(Path::new(file), cycle).await?;
+    let played = play(Path::new(file), cycle, recorded.codecs).await?;
     println!(
         "wall {wall_s:.2} s, file {:.2} s; {:?}; {:?}",
         played.duration_s, played.run, played.sync
@@ -99,7 +110,7 @@ async fn record(publishing: Publishing, cycle: u32) -> Result<Played> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_h264_recording_of_a_clip_has_every_frame_in_time_with_the_sound() -> Result {
     let spec = ClipSpec::default();
-    let played = record(Publishing::Clip(spec), spec.frames()).await?;
+    let played = record(Publishing::Clip(spec), spec.frames(), H264).await?;
     assert_eq!(played.run.backward, 0);
     assert!(
         played.run.missing <= may_be_missing(played.run.seen),
@@ -111,8 +122,21 @@ async fn an_h264_recording_of_a_clip_has_every_frame_in_time_with_the_sound() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_recording_of_the_source_has_every_frame_as_it_was_published() -> Result {
+    let spec = ClipSpec::default();
+    let recorded = Recorded {
+        format: "source",
+        codecs: ("h264", "opus"),
+    };
+    let played = record(Publishing::Clip(spec), spec.frames(), recorded).await?;
+    assert_eq!((played.run.backward, played.run.missing), (0, 0));
+    assert!(played.sync.median_ms.abs() <= 60.0, "{:?}", played.sync);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_h264_recording_of_a_live_publisher_keeps_picture_and_sound_together() -> Result {
-    let played = record(Publishing::Live(LiveOptions::default()), 1 << 24).await?;
+    let played = record(Publishing::Live(LiveOptions::default()), 1 << 24, H264).await?;
     assert_eq!(played.run.backward, 0);
     assert!(played.sync.median_ms.abs() <= 60.0, "{:?}", played.sync);
     assert!(
