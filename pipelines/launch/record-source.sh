@@ -34,4 +34,4 @@ esac
     fail "the publisher's $codec belongs into .$container or .mkv"
 run "${source[@]}" "${muxer[@]}" name=mux ! filesink location="$(quoted "$output")" async=false \
     room.video_0 ! "${lag[@]}" ! "${parser[@]}" ! mux. \
-    room.audio_0 ! "${lag[@]}" ! opusparse ! mux.
+    room.audio_0 ! "${lag[@]}" ! mux.

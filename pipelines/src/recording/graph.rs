@@ -97,19 +97,45 @@ pub(super) fn wave() -> String {
     format!("appsrc name=sound {SOURCE} ! {QUEUE} ! wavenc name=mux ! {FILE}")
 }
 
-/// Keeps `position` at the latest time the muxer was given.
-pub(super) fn follow(muxer: &gst::Element, position: &Arc<AtomicU64>) {
-    for pad in muxer.sink_pads() {
-        let position = position.clone();
-        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, probe| {
-            if let Some(buffer) = probe.buffer()
-                && let Some(end) = measure::end_time(pad, buffer)
-            {
-                position.fetch_max(end.nseconds(), Ordering::Relaxed);
-            }
-            gst::PadProbeReturn::Ok
-        });
+/// How far the muxer was given each of its streams.
+#[derive(Debug)]
+pub(super) struct Position(Vec<Arc<AtomicU64>>);
+
+impl Position {
+    /// Follows what this muxer is given.
+    pub(super) fn of(muxer: &gst::Element) -> Self {
+        Self(muxer.sink_pads().iter().map(follow).collect())
     }
+
+    /// Up to where every stream is there: what is behind that waits in the muxer.
+    pub(super) fn get(&self) -> gst::ClockTime {
+        let positions = self.0.iter().map(|one| one.load(Ordering::Relaxed));
+        gst::ClockTime::from_nseconds(positions.min().unwrap_or_default())
+    }
+}
+
+fn follow(pad: &gst::Pad) -> Arc<AtomicU64> {
+    let position = Arc::new(AtomicU64::new(0));
+    let reached = position.clone();
+    let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    pad.add_probe(types, move |pad, probe| {
+        let end = match &probe.data {
+            Some(gst::PadProbeData::Buffer(buffer)) => measure::end_time(pad, buffer),
+            Some(gst::PadProbeData::Event(event)) => match event.view() {
+                gst::EventView::Gap(gap) => {
+                    let (begin, length) = gap.get();
+                    Some(begin + length.unwrap_or_default())
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(end) = end {
+            reached.fetch_max(end.nseconds(), Ordering::Relaxed);
+        }
+        gst::PadProbeReturn::Ok
+    });
+    position
 }
 
 /// Sets `noticed` when something came out of this pad.

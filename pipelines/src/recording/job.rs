@@ -3,7 +3,7 @@
 use super::{
     Inputs, RecordingError,
     copy::{CopyTrack, Cut},
-    graph::{self, CopiedSound},
+    graph::{self, CopiedSound, Position},
     plan::Plan,
     signature::Signature,
 };
@@ -18,7 +18,7 @@ use gst::prelude::*;
 use haven_wire::{Gap, RecordingProgress};
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 /// How long to wait, at the end, for pictures and sound that are still being decoded.
@@ -70,8 +70,8 @@ pub(super) struct Job {
     inputs: Arc<Inputs>,
     /// Running time of the file's begin.
     origin: gst::ClockTime,
-    /// Where in the file the muxer is, in nanoseconds.
-    position: Arc<AtomicU64>,
+    /// Where in the file the muxer is.
+    position: Position,
     /// Whether something was encoded, or taken over.
     begun: Arc<AtomicBool>,
     /// Nobody's sound is in it.
@@ -222,9 +222,8 @@ impl Job {
         origin: gst::ClockTime,
         first: Option<gst::Pad>,
     ) -> Result<Self, String> {
-        let position = Arc::default();
+        let position = Position::of(&parts.element("mux")?);
         let begun = Arc::default();
-        graph::follow(&parts.element("mux")?, &position);
         graph::notice_first_buffer(first.as_ref(), &begun);
         Ok(Self {
             pipeline: parts.pipeline,
@@ -353,7 +352,7 @@ impl Job {
         let tracks = || self.tracks.iter().map(|(_, track)| track);
         RecordingProgress {
             recording_id: id,
-            duration_ms: self.position.load(Ordering::Relaxed) / 1_000_000,
+            duration_ms: self.position.get().mseconds(),
             bytes: output.bytes(),
             dropped_frames: tracks().map(|track| track.dropped()).sum(),
             path: output.path().to_owned(),

@@ -17,7 +17,7 @@
 //! ```bash
 //! gst-launch-1.0 -e livekitsrc url=wss://example.livekit.cloud token=JWT name=s \
 //!     s.video_0 ! queue ! h264parse ! mp4mux name=m ! filesink location=room.mp4 \
-//!     s.audio_0 ! queue ! opusparse ! m.
+//!     s.audio_0 ! queue ! m.
 //! ```
 //! records a room as it was published, without decoding.
 
