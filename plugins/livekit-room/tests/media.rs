@@ -133,6 +133,24 @@ fn a_room_whose_tracks_are_muted_is_soon_no_longer_live_and_is_again_with_the_ne
 }
 
 #[test]
+fn the_blank_picture_with_which_the_server_ends_a_track_is_no_frame() {
+    let mut pair = Pair::live();
+    pair.next_frame = None;
+    pair.until(SECOND, |_| false);
+    pair.wants.clear();
+    let blank = [
+        0x10, 0x02, 0, 0x9d, 1, 0x2a, 8, 0, 8, 0, 0, 0x47, 8, 0x85, 0x85, 0x88,
+    ];
+    let real = [
+        0x10, 0x02, 0, 0x9d, 1, 0x2a, 9, 0, 8, 0, 0, 0x47, 8, 0x85, 0x85, 0x88,
+    ];
+    pair.send(pair.video, &blank);
+    assert_eq!(pair.until(SECOND, is_frame), None);
+    pair.send(pair.video, &real);
+    assert!(pair.until(SECOND, is_frame).is_some());
+}
+
+#[test]
 fn data_messages_are_told_with_their_sender_and_each_only_once() {
     let mut pair = Pair::live();
     pair.until(2 * SECOND, |_| false);

@@ -125,7 +125,7 @@ impl Room {
             return;
         };
         self.holes.on_media(&sid, &media);
-        if !self.sif_trailer.is_empty() && media.data.ends_with(&self.sif_trailer) {
+        if self.is_made_by_server(codec, &media.data) {
             return;
         }
         let publisher = track.identity.clone();
@@ -162,6 +162,13 @@ impl Room {
         }));
     }
 
+    /// What the server sends so that a decoder shows nothing of a track that has ended. It marks
+    /// its frames by a trailer, which not every payload format brings through.
+    fn is_made_by_server(&self, codec: Codec, data: &[u8]) -> bool {
+        let marked = !self.sif_trailer.is_empty() && data.ends_with(&self.sif_trailer);
+        marked || is_blank(codec, data)
+    }
+
     pub(super) fn on_keyframe_wanted(&mut self, now: Instant) {
         let wanted: Vec<_> = self
             .gates
@@ -184,6 +191,25 @@ impl Room {
         if let Err(error) = peer.request_keyframe(sid) {
             self.rejoin(now, &error.to_string());
         }
+    }
+}
+
+/// The pictures of 2 × 2 or 8 × 8 pixels that end a track (livekit-server 1.13.5,
+/// `H264KeyFrame2x2SPS` and `VP8KeyFrame8x8`).
+fn is_blank(codec: Codec, data: &[u8]) -> bool {
+    const H264_SPS: [u8; 24] = [
+        0x67, 0x42, 0xc0, 0x1f, 0x0f, 0xd9, 0x1f, 0x88, 0x88, 0x84, 0x00, 0x00, 0x03, 0x00, 0x04,
+        0x00, 0x00, 0x03, 0x00, 0xc8, 0x3c, 0x60, 0xc9, 0x20,
+    ];
+    const VP8_HEADER: [u8; 10] = [0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x08, 0x00, 0x08, 0x00];
+    match codec {
+        Codec::H264 => {
+            // Parameter sets come first.
+            let begin = &data[..data.len().min(4 * H264_SPS.len())];
+            begin.windows(H264_SPS.len()).any(|bytes| bytes == H264_SPS)
+        }
+        Codec::Vp8 => data.starts_with(&VP8_HEADER),
+        _ => false,
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Pair {
     server: Rtc,
     server_address: SocketAddr,
     room_address: SocketAddr,
-    video: Mid,
+    pub(crate) video: Mid,
     audio: Mid,
     pub(crate) reliable: ChannelId,
     pub(crate) lossy: ChannelId,
@@ -216,7 +216,7 @@ impl Pair {
         }
     }
 
-    fn send(&mut self, mid: Mid, payload: &[u8]) {
+    pub(crate) fn send(&mut self, mid: Mid, payload: &[u8]) {
         let Some(writer) = self.server.writer(mid) else {
             return;
         };
