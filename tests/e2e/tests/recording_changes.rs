@@ -12,6 +12,18 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// How long the publisher does the same.
 const WHILE: Duration = Duration::from_secs(3);
 
+/// A session whose publisher is seen.
+async fn live_stage(publishing: Publishing) -> Result<Stage> {
+    let stage = Stage::set(publishing).await?;
+    stage.haven.start_session(&stage.mint).await?;
+    let is_live = |session: &Value| session["state"] == "live";
+    stage
+        .haven
+        .wait_for_session(&stage.mint, LIMIT, is_live)
+        .await?;
+    Ok(stage)
+}
+
 async fn record(stage: &Stage, format: &str) -> Result {
     let request = json!({"mint_id": stage.mint, "output_format": format});
     let answer = stage.haven.post("/api/recording/start", &request).await?;
@@ -30,7 +42,7 @@ fn path_of(part: &Value) -> Result<PathBuf> {
     Ok(Path::new(path).to_owned())
 }
 
-/// Pictures that carry a number, in all files together: the first, the last, and how many.
+/// The numbers that the pictures carry, of all files in turn.
 async fn numbers(parts: &[Value]) -> Result<Vec<u32>> {
     let mut all = Vec::new();
     for part in parts {
@@ -40,67 +52,63 @@ async fn numbers(parts: &[Value]) -> Result<Vec<u32>> {
     Ok(all)
 }
 
+/// Has the publisher send one codec after the other, and then pictures of half the size.
+async fn change_codecs_and_size(stage: &mut Stage) -> Result {
+    let mint = stage.mint.clone();
+    tokio::time::sleep(WHILE).await;
+    for codec in ["vp8", "vp9", "h264"] {
+        stage.publisher().change_codec(codec).await?;
+        let is_codec = |session: &Value| session["video"]["codec"] == codec;
+        stage.haven.wait_for_session(&mint, LIMIT, is_codec).await?;
+        tokio::time::sleep(WHILE).await;
+    }
+    stage.publisher().change_size(320, 180).await?;
+    tokio::time::sleep(WHILE).await;
+    Ok(())
+}
+
+/// Codec, width and container of each file, all of which play.
+async fn kinds(parts: &[Value]) -> Result<Vec<(String, u32, String)>> {
+    let mut kinds = Vec::new();
+    for part in parts {
+        let file = path_of(part)?;
+        let probed = probe(&file).await?;
+        let video = probed.stream("video").ok_or("no video")?;
+        let container = file.extension().unwrap_or_default().to_string_lossy();
+        kinds.push((video.codec.clone(), video.width, container.into_owned()));
+        decode_to_end(&file).await?;
+    }
+    Ok(kinds)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_source_is_recorded_file_after_file_as_it_changes_and_no_picture_is_lost() -> Result {
-    let mut stage = Stage::set(Publishing::Live(LiveOptions {
+    let mut stage = live_stage(Publishing::Live(LiveOptions {
         width: 640,
         height: 360,
         ..LiveOptions::default()
     }))
     .await?;
-    let mint = stage.mint.clone();
-    stage.haven.start_session(&mint).await?;
-    stage
-        .haven
-        .wait_for_session(&mint, LIMIT, |session| session["state"] == "live")
-        .await?;
     let started = Instant::now();
     record(&stage, "source").await?;
-    tokio::time::sleep(WHILE).await;
-    for codec in ["vp8", "vp9", "h264"] {
-        stage.publisher().change_codec(codec).await?;
-        stage
-            .haven
-            .wait_for_session(&mint, LIMIT, |session| session["video"]["codec"] == codec)
-            .await?;
-        tokio::time::sleep(WHILE).await;
-    }
-    stage.publisher().change_size(320, 180).await?;
-    tokio::time::sleep(WHILE).await;
+    change_codecs_and_size(&mut stage).await?;
     let wall_s = started.elapsed().as_secs_f64();
     let stopped = stop(&stage, "source").await?;
 
     let parts = stopped["parts"].as_array().ok_or("no parts")?;
-    let mut seen = Vec::new();
-    for part in parts {
-        let file = path_of(part)?;
-        let probed = probe(&file).await?;
-        let video = probed.stream("video").ok_or("no video")?;
-        let container = file
-            .extension()
-            .and_then(|it| it.to_str())
-            .unwrap_or_default();
-        seen.push((video.codec.clone(), video.width, container.to_owned()));
-        decode_to_end(&file).await?;
-    }
+    let kinds = kinds(parts).await?;
     println!(
-        "{seen:?}; {wall_s:.1} s recorded as {}",
+        "{kinds:?}; {wall_s:.1} s recorded as {}",
         stopped["duration_s"]
     );
-    let is = |codec: &str, width: u32, container: &str| {
-        let part = |one: &&(String, u32, String)| **one == (codec.into(), width, container.into());
-        seen.iter().filter(part).count()
-    };
     for (codec, width, container) in [
         ("vp8", 640, "webm"),
         ("vp9", 640, "webm"),
         ("h264", 640, "mp4"),
         ("h264", 320, "mp4"),
     ] {
-        assert!(
-            is(codec, width, container) >= 1,
-            "{codec} {width}: {seen:?}"
-        );
+        let kind = (codec.to_owned(), width, container.to_owned());
+        assert!(kinds.contains(&kind), "{kind:?}: {kinds:?}");
     }
     for part in &parts[..parts.len() - 1] {
         assert_eq!(part["reason"], "source_changed", "{stopped}");
@@ -121,13 +129,7 @@ async fn the_source_is_recorded_file_after_file_as_it_changes_and_no_picture_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_muted_camera_is_a_gap_in_the_recording_and_ends_nothing() -> Result {
-    let mut stage = Stage::set(Publishing::small()).await?;
-    stage.haven.start_session(&stage.mint).await?;
-    let mint = stage.mint.clone();
-    stage
-        .haven
-        .wait_for_session(&mint, LIMIT, |session| session["state"] == "live")
-        .await?;
+    let mut stage = live_stage(Publishing::small()).await?;
     for format in ["source", "h264"] {
         record(&stage, format).await?;
     }
@@ -164,13 +166,7 @@ async fn guests_are_heard_in_recordings_from_their_first_to_their_last_word() ->
         pitch_hz: 2_000,
         words: 6,
     };
-    let stage = Stage::set(Publishing::small()).await?;
-    stage.haven.start_session(&stage.mint).await?;
-    let mint = stage.mint.clone();
-    stage
-        .haven
-        .wait_for_session(&mint, LIMIT, |session| session["state"] == "live")
-        .await?;
+    let stage = live_stage(Publishing::small()).await?;
     for format in ["source", "wav"] {
         record(&stage, format).await?;
     }
