@@ -1,24 +1,25 @@
-//! What the server is told: command line, environment, configuration file, defaults, in this order.
+//! What the server is told: command line, what clients have set, environment, configuration file,
+//! defaults, in this order.
 
 mod file;
+mod settings;
+mod store;
+
+pub(crate) use settings::{Layer, Settings};
+pub(crate) use store::{Layers, Store};
 
 use crate::{Error, error::Kind, secret::Secret, worker::Timings};
 use clap::{Args, builder::BoolishValueParser};
 use file::FileConfig;
 use pumpfun_api::Endpoints;
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
-    time::Duration,
 };
 use viewer_socket::OriginPolicy;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000);
-/// Free bytes on the recordings' disk below which nothing is recorded.
-const DEFAULT_DISK_RESERVE_BYTES: u64 = 1 << 30;
-const DEFAULT_WAITING_TIMEOUT: Duration = Duration::from_secs(600);
-const DEFAULT_FORMAT: &str = "av1";
-const DEFAULT_QUALITY: &str = "medium";
 
 /// Options of `haven serve`. Each has an environment variable; secrets have no option.
 #[derive(Clone, Debug, Default, Args)]
@@ -80,6 +81,36 @@ pub(crate) struct ServeArgs {
     /// Quality of recordings that name none: low, medium or high [default: medium]
     #[arg(long, env = "HAVEN_DEFAULT_VIDEO_QUALITY", value_name = "QUALITY")]
     pub(crate) default_video_quality: Option<String>,
+    /// Minutes after which a recording goes on in a new file, 0: never [default: 0]
+    #[arg(long, env = "HAVEN_SPLIT_MINUTES", value_name = "MINUTES")]
+    pub(crate) split_minutes: Option<u64>,
+    /// Bytes after which a recording goes on in a new file, 0: never [default: 0]
+    #[arg(long, env = "HAVEN_SPLIT_BYTES", value_name = "BYTES")]
+    pub(crate) split_bytes: Option<u64>,
+    /// Days after which a finished recording is deleted, 0: never [default: 0]
+    #[arg(long, env = "HAVEN_RETAIN_DAYS", value_name = "DAYS")]
+    pub(crate) retain_days: Option<u64>,
+    /// Bytes of all recordings above which the oldest are deleted, 0: no limit [default: 0]
+    #[arg(long, env = "HAVEN_RETAIN_BYTES", value_name = "BYTES")]
+    pub(crate) retain_bytes: Option<u64>,
+    /// A folder under which clients may choose that of the recordings (repeatable)
+    /// [default: the home and data folders]
+    #[arg(
+        long,
+        env = "HAVEN_RECORDING_ROOTS",
+        value_delimiter = ',',
+        value_name = "DIR"
+    )]
+    pub(crate) recording_root: Vec<PathBuf>,
+    /// Seconds between two requests for pump.fun's list of live coins [default: 15]
+    #[arg(long, env = "HAVEN_PUMPFUN_REFRESH_S", value_name = "SECONDS")]
+    pub(crate) pumpfun_refresh_s: Option<u64>,
+    /// Days after which an observation of a coin is forgotten, 0: never [default: 30]
+    #[arg(long, env = "HAVEN_HISTORY_DAYS", value_name = "DAYS")]
+    pub(crate) history_days: Option<u64>,
+    /// Observations of coins that are kept [default: 500000]
+    #[arg(long, env = "HAVEN_HISTORY_ROWS", value_name = "ROWS")]
+    pub(crate) history_rows: Option<u64>,
     /// Local addresses to gather ICE candidates on
     #[arg(
         long,
@@ -88,6 +119,31 @@ pub(crate) struct ServeArgs {
         value_name = "IP"
     )]
     pub(crate) ice_addresses: Vec<IpAddr>,
+    /// Ids of the options that were given on the command line, not by the environment.
+    #[arg(skip)]
+    pub(crate) on_command_line: BTreeSet<String>,
+}
+
+impl ServeArgs {
+    fn layer(&self) -> Layer {
+        Layer {
+            livekit_url: None,
+            livekit_api_key: None,
+            livekit_api_secret: None,
+            recording_directory: self.recording_dir.clone(),
+            default_output_format: self.default_output_format.clone(),
+            default_video_quality: self.default_video_quality.clone(),
+            waiting_timeout: self.waiting_timeout_s,
+            disk_reserve_bytes: self.disk_reserve_bytes,
+            split_minutes: self.split_minutes,
+            split_bytes: self.split_bytes,
+            retain_days: self.retain_days,
+            retain_bytes: self.retain_bytes,
+            pumpfun_refresh: self.pumpfun_refresh_s,
+            history_days: self.history_days,
+            history_rows: self.history_rows,
+        }
+    }
 }
 
 /// A LiveKit server for generic rooms, with the key that makes tokens for it.
@@ -103,19 +159,15 @@ pub(crate) struct LiveKit {
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
-    pub(crate) recording_dir: PathBuf,
     pub(crate) demo: bool,
     pub(crate) api_token: Option<Secret>,
     pub(crate) origins: OriginPolicy,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) worker: PathBuf,
     pub(crate) formats_dir: Option<PathBuf>,
-    pub(crate) disk_reserve_bytes: u64,
-    pub(crate) waiting_timeout: Duration,
-    pub(crate) default_output_format: String,
-    pub(crate) default_video_quality: String,
     pub(crate) ice_addresses: Vec<IpAddr>,
-    pub(crate) livekit: Option<LiveKit>,
+    /// What can be changed while the server runs.
+    pub(crate) layers: Layers,
     pub(crate) pumpfun: Endpoints,
     pub(crate) timings: Timings,
 }
@@ -142,40 +194,22 @@ impl Config {
             .map_err(|error| invalid(&format!("allowed_origins: {error}")))?;
         let pumpfun = Endpoints::from_lookup(|name| env(name).or_else(|| file.pumpfun_url(name)))
             .map_err(|error| invalid(&error.to_string()))?;
-        let text = |first: &Option<String>, second: &Option<String>, default: &str| {
-            let given = first.as_ref().or(second.as_ref());
-            given.map_or(default, String::as_str).to_owned()
-        };
+        let layers = layers(args, &env, &file, &places);
+        // What is wrong here is told now, not when a client changes something else.
+        layers
+            .settings(Layer::default())
+            .map_err(|error| invalid(error.message()))?;
         Ok(Self {
             listen,
             data_dir: places.data_dir,
-            recording_dir: places.recording_dir,
             worker: places.worker,
             formats_dir: places.formats_dir,
             demo: args.demo.or(file.demo).unwrap_or(false),
             api_token,
             origins,
             allowed_hosts: either(&args.allowed_host, &file.allowed_hosts).to_vec(),
-            disk_reserve_bytes: args
-                .disk_reserve_bytes
-                .or(file.disk_reserve_bytes)
-                .unwrap_or(DEFAULT_DISK_RESERVE_BYTES),
-            waiting_timeout: args
-                .waiting_timeout_s
-                .or(file.waiting_timeout_s)
-                .map_or(DEFAULT_WAITING_TIMEOUT, Duration::from_secs),
-            default_output_format: text(
-                &args.default_output_format,
-                &file.default_output_format,
-                DEFAULT_FORMAT,
-            ),
-            default_video_quality: text(
-                &args.default_video_quality,
-                &file.default_video_quality,
-                DEFAULT_QUALITY,
-            ),
             ice_addresses: either(&args.ice_addresses, &file.ice_addresses).to_vec(),
-            livekit: livekit(&env, &file)?,
+            layers,
             pumpfun,
             timings: Timings::default(),
         })
@@ -185,9 +219,9 @@ impl Config {
 /// Folders and files.
 struct Places {
     data_dir: PathBuf,
-    recording_dir: PathBuf,
     worker: PathBuf,
     formats_dir: Option<PathBuf>,
+    home: Option<PathBuf>,
 }
 
 impl Places {
@@ -201,9 +235,7 @@ impl Places {
         let data_dir = place(&args.data_dir, &file.data_dir)
             .or_else(|| Some(home.as_ref()?.join(".local/share/haven")))
             .ok_or_else(|| invalid("there is no HOME: name a folder with --data-dir"))?;
-        let recording_dir = place(&args.recording_dir, &file.recording_dir);
         Ok(Self {
-            recording_dir: recording_dir.unwrap_or_else(|| data_dir.join("recordings")),
             data_dir,
             // A bare name is looked for in PATH.
             worker: match named(&args.worker, &file.worker) {
@@ -211,6 +243,7 @@ impl Places {
                 None => worker_beside_us()?,
             },
             formats_dir: place(&args.formats_dir, &file.formats_dir),
+            home,
         })
     }
 }
@@ -286,29 +319,51 @@ fn api_token(
     }
 }
 
-/// The three LiveKit settings belong together: each from the environment, else from the file.
-fn livekit(
+/// The sources of what can be changed while the server runs.
+fn layers(
+    args: &ServeArgs,
     env: &impl Fn(&str) -> Option<String>,
     file: &FileConfig,
-) -> Result<Option<LiveKit>, Error> {
-    let url = env("LIVEKIT_URL").or_else(|| file.livekit_url.clone());
-    let key = env("LIVEKIT_API_KEY").or_else(|| file.livekit_api_key.clone());
-    let secret = env("LIVEKIT_API_SECRET")
-        .map(Secret::new)
-        .or_else(|| file.livekit_api_secret.clone());
-    let (Some(url), Some(api_key), Some(api_secret)) = (url, key, secret) else {
-        return Ok(None);
+    places: &Places,
+) -> Layers {
+    let home = places.home.as_deref();
+    let place = |layer: Layer| Layer {
+        recording_directory: layer
+            .recording_directory
+            .map(|path| absolute(expand_home(&path, home))),
+        ..layer
     };
-    let scheme = url::Url::parse(&url).ok().filter(url::Url::has_host);
-    let known = ["ws", "wss", "http", "https"];
-    if !scheme.is_some_and(|url| known.contains(&url.scheme())) {
-        return Err(invalid("LIVEKIT_URL must be a ws:// or wss:// address"));
+    let (command_line, environment) = place(args.layer()).split(&args.on_command_line);
+    let environment = Layer {
+        livekit_url: env("LIVEKIT_URL"),
+        livekit_api_key: env("LIVEKIT_API_KEY"),
+        livekit_api_secret: env("LIVEKIT_API_SECRET").map(Secret::new),
+        ..environment
+    };
+    let file_layer = place(file.layer());
+    let mut roots: Vec<_> = either(&args.recording_root, &file.recording_roots)
+        .iter()
+        .map(|root| absolute(expand_home(root, home)))
+        .collect();
+    if roots.is_empty() {
+        roots.extend(places.home.clone());
+        roots.push(places.data_dir.clone());
     }
-    Ok(Some(LiveKit {
-        url,
-        api_key,
-        api_secret,
-    }))
+    // Where the operator records, clients may too.
+    let chosen = [&command_line, &environment, &file_layer];
+    roots.extend(
+        chosen
+            .iter()
+            .filter_map(|layer| layer.recording_directory.clone()),
+    );
+    Layers {
+        command_line,
+        environment,
+        file: file_layer,
+        home: places.home.clone(),
+        default_directory: places.data_dir.join("recordings"),
+        roots,
+    }
 }
 
 #[cfg(test)]

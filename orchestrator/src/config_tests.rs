@@ -14,16 +14,21 @@ fn file(dir: &tempfile::TempDir, text: &str) -> ServeArgs {
     }
 }
 
+fn settings(config: &Config) -> Settings {
+    config.layers.settings(Layer::default()).unwrap()
+}
+
 #[test]
 fn without_settings_it_serves_loopback_from_the_home_folder() {
     let config = Config::resolve(&ServeArgs::default(), home).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
     assert_eq!(config.data_dir, Path::new("/home/me/.local/share/haven"));
+    let settings = settings(&config);
     assert_eq!(
-        config.recording_dir,
+        settings.recording_directory,
         Path::new("/home/me/.local/share/haven/recordings")
     );
-    assert!(config.livekit.is_none() && config.api_token.is_none() && !config.demo);
+    assert!(settings.livekit.is_none() && config.api_token.is_none() && !config.demo);
     assert!(config.worker.ends_with("haven-worker"));
 }
 
@@ -42,9 +47,10 @@ fn the_command_line_beats_the_environment_beats_the_file() {
     })
     .unwrap();
     assert_eq!(config.data_dir, Path::new("/home/me/d"));
-    assert_eq!(config.waiting_timeout, Duration::from_secs(7));
+    let settings = settings(&config);
+    assert_eq!(settings.waiting_timeout.as_secs(), 7);
     assert!(config.demo);
-    let livekit = config.livekit.unwrap();
+    let livekit = settings.livekit.unwrap();
     assert_eq!(
         (livekit.url.as_str(), livekit.api_key.as_str()),
         ("ws://env", "k")
@@ -126,11 +132,26 @@ fn folders_do_not_depend_on_where_the_server_was_started() {
         ..ServeArgs::default()
     };
     let config = Config::resolve(&args, home).unwrap();
-    assert!(config.data_dir.is_absolute() && config.recording_dir.is_absolute());
-    assert!(config.recording_dir.ends_with("kept"));
+    let recordings = settings(&config).recording_directory;
+    assert!(config.data_dir.is_absolute() && recordings.is_absolute());
+    assert!(recordings.ends_with("kept"));
+    assert!(config.layers.roots.contains(&recordings));
     assert_eq!(
         config.worker,
         Path::new("haven-worker"),
         "looked for in PATH"
     );
+}
+
+#[test]
+fn an_option_is_told_from_its_environment_variable() {
+    let args = ServeArgs {
+        waiting_timeout_s: Some(7),
+        split_minutes: Some(9),
+        on_command_line: ["split_minutes".to_owned()].into(),
+        ..ServeArgs::default()
+    };
+    let layers = Config::resolve(&args, home).unwrap().layers;
+    assert_eq!(layers.command_line.names(), ["split_minutes"]);
+    assert_eq!(layers.environment.names(), ["waiting_timeout"]);
 }

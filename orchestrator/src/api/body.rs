@@ -76,6 +76,16 @@ impl Fields {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
+    /// Whether a field is there and not null.
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// All of them.
+    pub(super) fn map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     /// A text; null counts as absent.
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>, Error> {
         self.get(name)

@@ -170,7 +170,13 @@ fn changes_state(method: &Method) -> bool {
 fn is_public(path: &str) -> bool {
     matches!(
         path,
-        "/" | "/app.js" | "/app.css" | "/healthz" | "/health" | "/readyz"
+        "/" | "/app.js"
+            | "/app.css"
+            | "/api/docs"
+            | "/api/docs.js"
+            | "/healthz"
+            | "/health"
+            | "/readyz"
     )
 }
 

@@ -1,17 +1,28 @@
 //! The HTTP API.
 
 mod body;
+mod config;
 mod gate;
 mod health;
 mod live_sessions;
+mod metrics;
+mod openapi;
 mod page;
+mod pumpfun;
+mod query;
 mod recordings;
 mod reply;
 mod watch;
 
 pub(crate) use gate::{Gate, Peer, Service};
 
-use crate::{Error, config::Config, error::Kind, sessions::Registry, shutdown::Shutdown};
+use crate::{
+    Error,
+    config::{Settings, Store},
+    error::Kind,
+    sessions::Registry,
+    shutdown::Shutdown,
+};
 use percent_encoding::percent_decode_str;
 use std::{convert::Infallible, sync::Arc};
 use viewer_socket::OriginPolicy;
@@ -22,19 +33,13 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) shutdown: Shutdown,
     pub(crate) origins: OriginPolicy,
-    pub(crate) default_output_format: String,
-    pub(crate) default_video_quality: String,
+    pub(crate) store: Store,
 }
 
 impl App {
-    pub(crate) fn new(registry: Registry, shutdown: Shutdown, config: &Config) -> Self {
-        Self {
-            registry,
-            shutdown,
-            origins: config.origins.clone(),
-            default_output_format: config.default_output_format.clone(),
-            default_video_quality: config.default_video_quality.clone(),
-        }
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.store.current()
     }
 }
 
@@ -46,6 +51,14 @@ pub(crate) fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .or(watch::routes(&app))
         .unify()
         .or(health::routes(&app))
+        .unify()
+        .or(pumpfun::routes(&app))
+        .unify()
+        .or(config::routes(&app))
+        .unify()
+        .or(metrics::routes(&app))
+        .unify()
+        .or(openapi::routes())
         .unify()
         .or(page::routes())
         .unify()

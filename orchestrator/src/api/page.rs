@@ -25,7 +25,8 @@ pub(super) fn routes() -> BoxedFilter<(Response,)> {
     index.or(script).unify().or(style).unify().boxed()
 }
 
-fn file(content_type: &'static str, text: &'static str) -> Response {
+/// An embedded file, with the page's policy.
+pub(super) fn file(content_type: &'static str, text: &'static str) -> Response {
     let mut response = text.into_response();
     let headers = response.headers_mut();
     for (name, value) in [

@@ -71,7 +71,11 @@ pub(super) fn key_field(fields: &Fields) -> Result<&str, Error> {
 
 /// A recording in the configured default format and quality.
 pub(super) async fn default_plan(app: &App) -> Result<Plan, Error> {
-    let (format, quality) = (&app.default_output_format, &app.default_video_quality);
+    let settings = app.settings();
+    let (format, quality) = (
+        &settings.default_output_format,
+        &settings.default_video_quality,
+    );
     plan(probe(app).await, format, quality)
 }
 
@@ -88,12 +92,13 @@ async fn probe(app: &App) -> Option<&Probe> {
 async fn start(app: Arc<App>, fields: Result<Fields, Error>) -> Result<Value, Error> {
     let fields = fields?;
     let key = key_field(&fields)?;
+    let settings = app.settings();
     let format = fields
         .text("output_format")?
-        .unwrap_or(&app.default_output_format);
+        .unwrap_or(&settings.default_output_format);
     let quality = fields
         .text("video_quality")?
-        .unwrap_or(&app.default_video_quality);
+        .unwrap_or(&settings.default_video_quality);
     let plan = plan(probe(&app).await, format, quality);
     let Some(handle) = app.registry.find(key) else {
         // A wrong field is told even without a session; what this machine lacks is not.

@@ -1,15 +1,27 @@
 //! Results as responses: the one place that knows HTTP statuses.
 
+use super::openapi;
 use crate::{Error, error::Kind};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use serde_json::json;
 use std::{convert::Infallible, sync::Arc};
+use utoipa::ToSchema;
 use warp::{Rejection, Reply, reply::Response};
+
+/// What every failure is answered, whatever its status.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// False.
+    success: bool,
+    /// One sentence that a person can act on.
+    error: String,
+    /// What a program can tell it by.
+    code: &'static str,
+}
 
 /// A failure on its way out; [`finish`] words it.
 #[derive(Clone)]
-struct Problem(Arc<Error>);
+struct Unworded(Arc<Error>);
 
 /// A handler's result as a response.
 pub(super) fn json<T: Serialize>(result: Result<T, Error>) -> Response {
@@ -23,13 +35,13 @@ pub(super) fn json<T: Serialize>(result: Result<T, Error>) -> Response {
 pub(super) fn problem(error: Error) -> Response {
     let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
     *response.status_mut() = status(error.kind());
-    response.extensions_mut().insert(Problem(Arc::new(error)));
+    response.extensions_mut().insert(Unworded(Arc::new(error)));
     response
 }
 
 /// Words a failure for its path, and logs it. Everything else stays as it is.
 pub(super) fn finish(path: &str, mut response: Response) -> Response {
-    let Some(Problem(error)) = response.extensions_mut().remove() else {
+    let Some(Unworded(error)) = response.extensions_mut().remove() else {
         return response;
     };
     if response.status().is_server_error() {
@@ -47,11 +59,11 @@ pub(super) fn finish(path: &str, mut response: Response) -> Response {
             "request"
         );
     }
-    let body = json!({
-        "success": false,
-        "error": worded(path, error.message()),
-        "code": error.code(),
-    });
+    let body = Problem {
+        success: false,
+        error: worded(path, error.message()),
+        code: error.code(),
+    };
     let (mut parts, _) = response.into_parts();
     let (body_parts, body) = warp::reply::json(&body).into_response().into_parts();
     parts.headers.extend(body_parts.headers);
@@ -60,21 +72,11 @@ pub(super) fn finish(path: &str, mut response: Response) -> Response {
         parts.headers.insert(header::WWW_AUTHENTICATE, bearer);
     }
     if error.kind() == Kind::MethodNotAllowed {
-        let methods = HeaderValue::from_static(allowed_methods(path));
+        // RFC 9110, 15.5.6 wants them told with a 405.
+        let methods = HeaderValue::from_static(openapi::allowed_methods(path));
         parts.headers.insert(header::ALLOW, methods);
     }
     Response::from_parts(parts, body)
-}
-
-/// The methods of a path that has routes; RFC 9110, 15.5.6 wants them told with a 405.
-fn allowed_methods(path: &str) -> &'static str {
-    match path {
-        "/api/live-sessions/start"
-        | "/api/live-sessions/stop"
-        | "/api/recording/start"
-        | "/api/recording/stop" => "POST",
-        _ => "GET, HEAD",
-    }
 }
 
 /// Frontends look for the word in every error of the recording API.

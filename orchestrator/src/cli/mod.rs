@@ -2,7 +2,7 @@
 
 mod serve;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -25,7 +25,7 @@ enum Command {
 
 /// Runs the command that the process's arguments name.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     log_to_stderr();
     let Command::Serve(args) = cli.command;
     match serve::run(&args) {
@@ -35,6 +35,21 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The arguments. What clients set beats the environment, but not the command line: which of the
+/// two gave an option is kept.
+fn parse() -> Cli {
+    let matches = Cli::command().get_matches();
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let Command::Serve(args) = &mut cli.command;
+    if let Some((_, given)) = matches.subcommand() {
+        let by_user =
+            |id: &&clap::Id| given.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+        let ids = given.ids().filter(by_user);
+        args.on_command_line = ids.map(|id| id.as_str().to_owned()).collect();
+    }
+    cli
 }
 
 /// Standard output is for the answers of commands; the log goes to standard error. `RUST_LOG`
@@ -51,7 +66,6 @@ fn log_to_stderr() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

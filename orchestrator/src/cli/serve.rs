@@ -3,10 +3,11 @@
 use crate::{
     Error,
     api::{self, App, Gate, Service},
-    config::{Config, ServeArgs},
+    config::{Config, ServeArgs, Store},
     db::Db,
     error::Kind,
     listener,
+    pumpfun::{Catalogue, Upstream},
     recordings::{Library, recovery::Wreck},
     runtime_dir::RuntimeDir,
     sessions::{Context, Registry, Sources},
@@ -61,8 +62,14 @@ async fn serve(config: Config) -> Result<(), Error> {
         .local_addr()
         .map_err(|error| Error::internal("listening", error))?;
     let wreck = Wreck::find(&db).await?;
-    let registry = registry(&config, &db, &workers, &shutdown)?;
-    let app = Arc::new(App::new(registry.clone(), shutdown.clone(), &config));
+    let store = Store::open(config.layers.clone(), db.clone()).await?;
+    let registry = registry(&config, &db, &workers, &store, &shutdown)?;
+    let app = Arc::new(App {
+        registry: registry.clone(),
+        shutdown: shutdown.clone(),
+        origins: config.origins.clone(),
+        store,
+    });
     let service = Service::new(Gate::new(&config), api::routes(app));
 
     let recovery = wreck.recover(db.clone(), Arc::clone(&workers));
@@ -112,26 +119,35 @@ fn registry(
     config: &Config,
     db: &Db,
     workers: &Arc<Workers>,
+    store: &Store,
     shutdown: &Shutdown,
 ) -> Result<Registry, Error> {
-    let pumpfun = pumpfun_api::Client::new(config.pumpfun.clone())
+    let client = pumpfun_api::Client::new(config.pumpfun.clone())
         .map_err(|error| Error::internal("setting up the client of pump.fun", error))?;
-    let reserve = config.disk_reserve_bytes;
-    Ok(Registry::new(Arc::new(Context {
+    let upstream = Upstream::new(client);
+    let pumpfun = Catalogue::new(upstream, db.clone(), store.subscribe(), shutdown.clone());
+    let settings = store.current();
+    let context = Context {
         db: db.clone(),
         workers: Arc::clone(workers),
         sources: Sources {
-            pumpfun,
-            livekit: config.livekit.clone(),
+            pumpfun: Arc::new(pumpfun),
+            livekit: settings.livekit.clone(),
             ice_addresses: config.ice_addresses.clone(),
             demo: config.demo,
         },
-        library: Library::new(config.recording_dir.clone(), reserve, db.clone()),
-        runtime_dir: RuntimeDir::create(&config.data_dir)?,
-        waiting_timeout: config.waiting_timeout,
+        library: Library::new(
+            settings.recording_directory.clone(),
+            settings.disk_reserve_bytes,
+            db.clone(),
+        ),
+        runtime_dir: Arc::new(RuntimeDir::create(&config.data_dir)?),
+        settings,
         formats_dir: config.formats_dir.clone(),
         shutdown: shutdown.clone(),
-    })))
+        worker_restarts: Arc::default(),
+    };
+    Ok(Registry::new(context, store.subscribe()))
 }
 
 async fn bind(config: &Config) -> Result<TcpListener, Error> {

@@ -1,5 +1,6 @@
 //! The configuration file.
 
+use super::settings::Layer;
 use crate::{Error, error::Kind, secret::Secret};
 use serde::Deserialize;
 use std::{
@@ -28,6 +29,14 @@ pub(super) struct FileConfig {
     pub(super) waiting_timeout_s: Option<u64>,
     pub(super) default_output_format: Option<String>,
     pub(super) default_video_quality: Option<String>,
+    pub(super) split_minutes: Option<u64>,
+    pub(super) split_bytes: Option<u64>,
+    pub(super) retain_days: Option<u64>,
+    pub(super) retain_bytes: Option<u64>,
+    pub(super) recording_roots: Vec<PathBuf>,
+    pub(super) pumpfun_refresh_s: Option<u64>,
+    pub(super) history_days: Option<u64>,
+    pub(super) history_rows: Option<u64>,
     pub(super) ice_addresses: Vec<IpAddr>,
     pub(super) livekit_url: Option<String>,
     pub(super) livekit_api_key: Option<String>,
@@ -53,6 +62,27 @@ impl FileConfig {
                 error.message()
             ))
         })
+    }
+
+    /// What of it can be changed while the server runs.
+    pub(super) fn layer(&self) -> Layer {
+        Layer {
+            livekit_url: self.livekit_url.clone(),
+            livekit_api_key: self.livekit_api_key.clone(),
+            livekit_api_secret: self.livekit_api_secret.clone(),
+            recording_directory: self.recording_dir.clone(),
+            default_output_format: self.default_output_format.clone(),
+            default_video_quality: self.default_video_quality.clone(),
+            waiting_timeout: self.waiting_timeout_s,
+            disk_reserve_bytes: self.disk_reserve_bytes,
+            split_minutes: self.split_minutes,
+            split_bytes: self.split_bytes,
+            retain_days: self.retain_days,
+            retain_bytes: self.retain_bytes,
+            pumpfun_refresh: self.pumpfun_refresh_s,
+            history_days: self.history_days,
+            history_rows: self.history_rows,
+        }
     }
 
     /// The setting that stands for an environment variable of pump.fun's addresses.

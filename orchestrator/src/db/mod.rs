@@ -1,21 +1,26 @@
 //! The database: one connection on one thread.
 
+mod coins;
+mod config;
 mod live_sessions;
 mod recordings;
+mod totals;
 
+pub(crate) use coins::{CoinRow, LiveList, Observation};
 pub(crate) use live_sessions::{NewSession, SessionKind};
 pub(crate) use recordings::{FileProgress, NewRecording, RecordingRow};
 
-use crate::Error;
+use crate::{Error, error::Kind};
 use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, thread};
 use tokio::sync::{mpsc, oneshot};
 
 /// Every step of the schema, oldest first; a step that was released is never changed.
-const STEPS: &[M<'static>] = &[M::up(include_str!(
-    "migrations/0001_sessions_and_recordings.sql"
-))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("migrations/0001_sessions_and_recordings.sql")),
+    M::up(include_str!("migrations/0002_settings_and_coins.sql")),
+];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 /// Calls that may wait for the thread; more callers wait to get in line.
 const QUEUE: usize = 64;
@@ -88,13 +93,20 @@ impl Db {
             .map_err(|error| Error::internal(doing, error))
     }
 
-    /// Whether the database answers.
+    /// Whether the database can be written to.
     ///
     /// # Errors
-    /// When it doesn't.
+    /// When it can't.
     pub(crate) async fn check(&self) -> Result<(), Error> {
-        self.call("asking the database", |connection| {
-            connection.query_row("SELECT 1", [], |_| Ok(()))
+        let now_ms = crate::clock::now_ms();
+        self.call("writing to the database", move |connection| {
+            connection
+                .execute(
+                    "INSERT INTO liveness (id, checked_at_ms) VALUES (1, ?1)
+                     ON CONFLICT (id) DO UPDATE SET checked_at_ms = excluded.checked_at_ms",
+                    [now_ms],
+                )
+                .map(drop)
         })
         .await
     }
@@ -135,9 +147,29 @@ fn prepare(connection: &mut Connection) -> Result<(), Error> {
         connection.busy_timeout(std::time::Duration::from_secs(5))
     };
     pragmas(connection).map_err(|error| Error::internal("setting the database up", error))?;
+    refuse_newer(connection)?;
     MIGRATIONS
         .to_latest(connection)
         .map_err(|error| Error::internal("bringing the database up to date", error))
+}
+
+/// A newer version may have changed what this one doesn't know of.
+fn refuse_newer(connection: &Connection) -> Result<(), Error> {
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|error| Error::internal("reading the database's version", error))?;
+    let known = STEPS.len();
+    if usize::try_from(version).is_ok_and(|version| version <= known) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Conflict,
+        "newer_database",
+        format!(
+            "the database in the data folder is of version {version}, made by a newer haven (this \
+             one knows {known}): run that one, or choose another --data-dir"
+        ),
+    ))
 }
 
 #[cfg(test)]
@@ -163,5 +195,54 @@ mod tests {
             }
             db.close().await;
         }
+    }
+
+    /// What a version of the schema may hold, as its own code would have written it.
+    const CONTENT: &[&str] = &[
+        "INSERT INTO live_sessions (key, kind, started_at_ms) VALUES ('demo', 'demo', 1);
+         INSERT INTO recordings (session_id, key, format, config, started_at_ms)
+         VALUES (1, 'demo', 'h264', '{}', 2);
+         INSERT INTO recording_files (recording_id, part, path, started_at_ms)
+         VALUES (1, 1, '/r/demo.mp4', 2);",
+        "INSERT INTO config (name, value) VALUES ('split_minutes', '5');",
+    ];
+
+    #[tokio::test]
+    async fn every_older_version_is_brought_up_to_date_with_its_content() {
+        for version in 1..=STEPS.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let mut old = Connection::open(dir.path().join("haven.db")).unwrap();
+            Migrations::from_slice(&STEPS[..version])
+                .to_latest(&mut old)
+                .unwrap();
+            for content in &CONTENT[..version.min(CONTENT.len())] {
+                old.execute_batch(content).unwrap();
+            }
+            drop(old);
+            let db = Db::open(dir.path()).unwrap();
+            db.check().await.unwrap();
+            let running = db.running_recordings().await.unwrap();
+            assert_eq!(running[0].files[0].path, Path::new("/r/demo.mp4"));
+            let stored = db.config().await.unwrap().contains_key("split_minutes");
+            assert_eq!(stored, version >= 2);
+            db.close().await;
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("haven.db");
+        let newer = Connection::open(&path).unwrap();
+        newer.pragma_update(None, "user_version", 1000).unwrap();
+        drop(newer);
+        let error = Db::open(dir.path()).err().unwrap();
+        assert_eq!(error.kind(), Kind::Conflict);
+        assert!(error.message().contains("newer"), "{error}");
+        let left: i64 = Connection::open(&path)
+            .unwrap()
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap();
+        assert_eq!(left, 1000);
     }
 }

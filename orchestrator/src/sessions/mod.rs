@@ -14,3 +14,4 @@ pub(crate) use actor::Selector;
 pub(crate) use registry::{Context, Handle, Registry, Started};
 pub(crate) use source::Sources;
 pub(crate) use state::{Phase, View};
+pub(crate) use stream_info::StreamInfo;

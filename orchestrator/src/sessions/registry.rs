@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Error,
+    config::Settings,
     db::Db,
     error::Kind,
     recordings::{Library, Plan, Recording},
@@ -15,25 +16,49 @@ use crate::{
     worker::Workers,
 };
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
 use tokio::sync::{mpsc, oneshot, watch};
-use viewer_socket::Hub;
+use viewer_socket::{Hub, HubStats};
 
 /// Commands that may wait for a session's actor.
 const QUEUE: usize = 16;
 /// How often a start waits for a former session of the same key to be gone.
 const START_TRIES: u32 = 3;
 
-/// What every session needs.
+/// What every session needs. A session keeps the settings that it was started with.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) db: Db,
     pub(crate) workers: Arc<Workers>,
     pub(crate) sources: Sources,
     pub(crate) library: Library,
-    pub(crate) runtime_dir: RuntimeDir,
-    pub(crate) waiting_timeout: Duration,
+    pub(crate) runtime_dir: Arc<RuntimeDir>,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) formats_dir: Option<PathBuf>,
     pub(crate) shutdown: Shutdown,
+    /// Workers that were replaced, over all sessions.
+    pub(crate) worker_restarts: Arc<AtomicU64>,
+}
+
+impl Context {
+    /// The same with other settings.
+    fn with(&self, settings: Arc<Settings>) -> Self {
+        let mut this = self.clone();
+        this.sources.livekit = settings.livekit.clone();
+        let old = &self.settings;
+        if settings.recording_directory != old.recording_directory
+            || settings.disk_reserve_bytes != old.disk_reserve_bytes
+        {
+            let (dir, reserve) = (&settings.recording_directory, settings.disk_reserve_bytes);
+            this.library = Library::new(dir.clone(), reserve, self.db.clone());
+        }
+        this.settings = settings;
+        this
+    }
 }
 
 /// A handle to one session.
@@ -56,7 +81,11 @@ pub(crate) struct Started {
 /// All sessions; owns the map and nothing else.
 #[derive(Clone)]
 pub(crate) struct Registry {
+    /// As the server was started.
     context: Arc<Context>,
+    /// With the settings in force, as far as they were asked for.
+    current: Arc<Mutex<Arc<Context>>>,
+    settings: watch::Receiver<Arc<Settings>>,
     sessions: Arc<Mutex<Sessions>>,
 }
 
@@ -64,6 +93,11 @@ pub(crate) struct Registry {
 struct Sessions {
     by_key: BTreeMap<String, Handle>,
     closed: bool,
+    /// Sessions that were begun.
+    started: u64,
+    /// Sessions that are over, and what went to their viewers.
+    ended: u64,
+    past: HubStats,
 }
 
 /// Takes a session out of the map, also when its actor panics.
@@ -74,8 +108,22 @@ struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.sessions.lock().by_key.remove(&self.key);
+        let mut sessions = self.sessions.lock();
+        if let Some(handle) = sessions.by_key.remove(&self.key) {
+            sessions.ended += 1;
+            add(&mut sessions.past, &handle.hub.stats());
+        }
     }
+}
+
+fn add(sum: &mut HubStats, stats: &HubStats) {
+    sum.viewers += stats.viewers;
+    sum.frames_published += stats.frames_published;
+    sum.frames_sent += stats.frames_sent;
+    sum.frames_skipped += stats.frames_skipped;
+    sum.audio_published += stats.audio_published;
+    sum.audio_lagged += stats.audio_lagged;
+    sum.bytes_sent += stats.bytes_sent;
 }
 
 impl Handle {
@@ -141,15 +189,30 @@ impl Handle {
 }
 
 impl Registry {
-    pub(crate) fn new(context: Arc<Context>) -> Self {
+    /// Without sessions. `settings` are those in force, now and later.
+    pub(crate) fn new(context: Context, settings: watch::Receiver<Arc<Settings>>) -> Self {
+        let context = Arc::new(context);
         Self {
+            current: Arc::new(Mutex::new(Arc::clone(&context))),
             context,
+            settings,
             sessions: Arc::default(),
         }
     }
 
+    /// What doesn't depend on the settings.
     pub(crate) fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// What a session gets that is started now.
+    pub(crate) fn current(&self) -> Arc<Context> {
+        let settings = Arc::clone(&self.settings.borrow());
+        let mut current = self.current.lock();
+        if !Arc::ptr_eq(&current.settings, &settings) {
+            *current = Arc::new(current.with(settings));
+        }
+        Arc::clone(&current)
     }
 
     /// The session of this key, unless it is over.
@@ -160,6 +223,26 @@ impl Registry {
     /// Every session, by key.
     pub(crate) fn all(&self) -> Vec<Handle> {
         self.sessions.lock().by_key.values().cloned().collect()
+    }
+
+    /// How many sessions were begun, and how many are over.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let sessions = self.sessions.lock();
+        (sessions.started, sessions.ended)
+    }
+
+    /// What has gone to viewers since the server's start, and how many there are now.
+    pub(crate) fn traffic(&self) -> HubStats {
+        let sessions = self.sessions.lock();
+        // Viewers of past sessions are gone.
+        let mut sum = HubStats {
+            viewers: 0,
+            ..sessions.past
+        };
+        for handle in sessions.by_key.values() {
+            add(&mut sum, &handle.hub.stats());
+        }
+        sum
     }
 
     /// Starts a session, or joins in waiting for the one that is being started, or finds the one
@@ -234,7 +317,7 @@ impl Registry {
             ));
         }
         let (commands, queue) = mpsc::channel(QUEUE);
-        let (actor, view, hub) = Actor::new(Arc::clone(&self.context), target.clone(), queue);
+        let (actor, view, hub) = Actor::new(self.current(), target.clone(), queue);
         let handle = Handle {
             commands,
             view,
@@ -242,6 +325,7 @@ impl Registry {
         };
         let key = target.key().to_owned();
         sessions.by_key.insert(key.clone(), handle.clone());
+        sessions.started += 1;
         let entry = Entry {
             sessions: Arc::clone(&self.sessions),
             key,

@@ -1,11 +1,11 @@
 //! Which rooms there are, and the tokens that open them.
 
 use super::stream_info::StreamInfo;
-use crate::{Error, config::LiveKit, db::SessionKind, error::Kind};
+use crate::{Error, config::LiveKit, db::SessionKind, error::Kind, pumpfun::Catalogue};
 use haven_wire::{RoomAccess, Source};
 use livekit_api::access_token::{AccessToken, VideoGrants};
-use pumpfun_api::{Client, Mint};
-use std::{net::IpAddr, time::Duration};
+use pumpfun_api::Mint;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 /// Key of the built-in room.
 pub(crate) const DEMO: &str = "demo";
@@ -45,9 +45,9 @@ impl Target {
 }
 
 /// Where rooms are found.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Sources {
-    pub(crate) pumpfun: Client,
+    pub(crate) pumpfun: Arc<Catalogue>,
     pub(crate) livekit: Option<LiveKit>,
     pub(crate) ice_addresses: Vec<IpAddr>,
     pub(crate) demo: bool,
@@ -83,7 +83,7 @@ impl Sources {
         if !(1..=LONGEST_ROOM_NAME).contains(&room_name.chars().count()) {
             return Err(Error::field("room_name", "must have 1 to 256 characters"));
         }
-        if room_name.parse::<Mint>().is_ok() || room_name == DEMO {
+        if looks_like_mint(room_name) || room_name == DEMO {
             return Err(Error::field(
                 "room_name",
                 "looks like a mint: start that session by `mint_id`",
@@ -122,7 +122,7 @@ impl Sources {
         match target {
             Target::Demo => Ok(None),
             Target::Room(room) => self.mint_token(room).map(Some),
-            Target::Mint(mint) => match self.pumpfun.join(mint).await {
+            Target::Mint(mint) => match self.pumpfun.upstream().join(mint).await {
                 Ok(join) => Ok(Some(RoomAccess {
                     url: join.livekit_url,
                     token: join.token,
@@ -145,7 +145,10 @@ impl Sources {
     /// What is known of the stream, or becomes known within `limit`; never fails.
     pub(crate) async fn stream_info(&self, target: &Target, limit: Duration) -> StreamInfo {
         match target {
-            Target::Mint(mint) => StreamInfo::fetch(&self.pumpfun, mint, limit).await,
+            Target::Mint(mint) => {
+                let known = self.pumpfun.coin_within(mint, limit).await;
+                StreamInfo::of_coin(mint.as_str(), known.map(|row| row.coin))
+            }
             Target::Room(name) => StreamInfo::named(name, name),
             Target::Demo => StreamInfo::named(DEMO, "Demo room"),
         }
@@ -182,18 +185,36 @@ impl Sources {
     }
 }
 
+/// What a frontend takes for a mint: base58, 32 to 44 characters, whatever it stands for.
+fn looks_like_mint(name: &str) -> bool {
+    let base58 = |c: char| c.is_ascii_alphanumeric() && !matches!(c, '0' | 'O' | 'I' | 'l');
+    (32..=44).contains(&name.len()) && name.chars().all(base58)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
+    use crate::{
+        config::{Layer, Layers},
+        db::Db,
+        pumpfun::Upstream,
+        secret::Secret,
+        shutdown::Shutdown,
+    };
     use livekit_api::access_token::TokenVerifier;
-    use pumpfun_api::Endpoints;
+    use pumpfun_api::{Client, Endpoints};
+    use tokio::sync::watch;
 
     const MINT: &str = "5PJRpFL7ZH7HEnHPJiAymwuzGRLLPTDkfNTKFG1wpump";
 
     fn sources(demo: bool) -> Sources {
+        let client = Client::new(Endpoints::from_lookup(|_| None).unwrap()).unwrap();
+        let settings = Layers::default().settings(Layer::default()).unwrap();
+        let (_, settings) = watch::channel(Arc::new(settings));
+        let upstream = Upstream::new(client);
+        let catalogue = Catalogue::new(upstream, Db::in_memory(), settings, Shutdown::default());
         Sources {
-            pumpfun: Client::new(Endpoints::from_lookup(|_| None).unwrap()).unwrap(),
+            pumpfun: Arc::new(catalogue),
             livekit: Some(LiveKit {
                 url: "ws://127.0.0.1:7880".into(),
                 api_key: "key".into(),
@@ -204,8 +225,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn mints_rooms_and_the_demo_share_one_key_space() {
+    #[tokio::test]
+    async fn mints_rooms_and_the_demo_share_one_key_space() {
         let with_demo = sources(true);
         assert_eq!(with_demo.mint_target("demo").unwrap(), Target::Demo);
         assert_eq!(with_demo.mint_target(MINT).unwrap().key(), MINT);
@@ -214,6 +235,10 @@ mod tests {
             (sources(false).mint_target("demo"), "demo while it is off"),
             (with_demo.mint_target("not a mint"), "no mint"),
             (with_demo.room_target(MINT), "a room like a mint"),
+            (
+                with_demo.room_target(&MINT[..40]),
+                "a room like a mint of too few bytes",
+            ),
             (with_demo.room_target("demo"), "a room like the demo"),
             (with_demo.room_target(""), "an empty room"),
             (with_demo.room_target(&"x".repeat(257)), "a long room"),
@@ -221,6 +246,7 @@ mod tests {
             assert_eq!(result.unwrap_err().kind(), Kind::Unprocessable, "{what}");
         }
         assert!(with_demo.room_target(&"ü".repeat(256)).is_ok());
+        assert!(with_demo.room_target(&"0".repeat(40)).is_ok());
         let mut unconfigured = sources(true);
         unconfigured.livekit = None;
         let error = unconfigured.room_target("room").unwrap_err();

@@ -1,20 +1,25 @@
 //! What is known of a stream beside its media.
 
-use pumpfun_api::{Client, Coin, Livestream, Mint};
+use pumpfun_api::Coin;
 use serde::Serialize;
-use std::time::Duration;
-use tokio::time::{error::Elapsed, timeout};
+use utoipa::ToSchema;
 
 /// The API's `stream_info`. What isn't known is null.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub(crate) struct StreamInfo {
+    /// The session's key: a mint, or a room's name.
     pub(crate) mint_id: String,
+    /// Name of the coin, or of the room.
     pub(crate) name: Option<String>,
+    /// The coin's ticker.
     pub(crate) symbol: Option<String>,
+    /// How many people are in the room, as the platform counts them.
     pub(crate) num_participants: Option<u64>,
-    /// US dollars.
+    /// Market capitalisation in US dollars.
     pub(crate) market_cap: Option<f64>,
+    /// Name of the coin.
     pub(crate) coin_name: Option<String>,
+    /// The creator's Telegram page.
     pub(crate) telegram: Option<String>,
 }
 
@@ -28,38 +33,17 @@ impl StreamInfo {
         }
     }
 
-    /// Asks the platform; what it doesn't answer within `limit` stays unknown.
-    pub(crate) async fn fetch(client: &Client, mint: &Mint, limit: Duration) -> Self {
-        let (coin, livestream) = tokio::join!(
-            or_unknown(timeout(limit, client.coin(mint)), mint),
-            or_unknown(timeout(limit, client.livestream(mint)), mint),
-        );
-        Self::from_answers(mint.as_str(), coin, livestream)
-    }
-
-    fn from_answers(mint: &str, coin: Coin, livestream: Livestream) -> Self {
+    /// What is known of a coin; with nothing, its address alone.
+    pub(crate) fn of_coin(mint: &str, coin: Option<Coin>) -> Self {
+        let coin = coin.unwrap_or_default();
         Self {
             mint_id: mint.to_owned(),
-            name: coin.name.clone().or(livestream.title),
+            name: coin.name.clone(),
             symbol: coin.symbol,
-            num_participants: livestream.num_participants.or(coin.num_participants),
+            num_participants: coin.num_participants,
             market_cap: coin.usd_market_cap.or(coin.market_cap),
             coin_name: coin.name,
             telegram: coin.telegram,
         }
     }
-}
-
-/// One slow answer doesn't cost the other.
-async fn or_unknown<T: Default>(
-    asking: impl Future<Output = Result<Result<T, pumpfun_api::Error>, Elapsed>>,
-    mint: &Mint,
-) -> T {
-    let why = match asking.await {
-        Ok(Ok(answer)) => return answer,
-        Ok(Err(error)) => error.to_string(),
-        Err(elapsed) => elapsed.to_string(),
-    };
-    tracing::debug!(%mint, why, "the stream's description is incomplete");
-    T::default()
 }

@@ -14,7 +14,10 @@ use haven_wire::{
     RoomAccess, ServerMessage, SessionConfig, SessionState, SessionStatus, Source, TokenReply,
     WorkerMessage,
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 use tokio::time::Instant;
 use viewer_socket::State;
 
@@ -48,7 +51,7 @@ impl Actor {
             key: self.view.key.clone(),
             source,
             media_socket: self.context.runtime_dir.socket(&name),
-            waiting_timeout_ms: u64::try_from(self.context.waiting_timeout.as_millis())
+            waiting_timeout_ms: u64::try_from(self.context.settings.waiting_timeout.as_millis())
                 .unwrap_or(u64::MAX),
             formats_dir: self.context.formats_dir.clone(),
         };
@@ -178,6 +181,8 @@ impl Actor {
             self.backoff.reset();
         }
         let pause = self.backoff.next(rand::random());
+        let restarts = &self.context.worker_restarts;
+        restarts.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
             key = self.view.key,
             how,

@@ -29,6 +29,24 @@ pub(crate) struct Measure {
 }
 
 impl Workers {
+    /// Whether the worker's executable is there: it may have gone since it was asked.
+    ///
+    /// # Errors
+    /// When it isn't.
+    pub(crate) fn find(&self) -> Result<(), Error> {
+        // A bare name is looked for in PATH.
+        let found = if self.executable.components().count() > 1 {
+            self.executable.is_file()
+        } else {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|dir| dir.join(&self.executable).is_file())
+        };
+        match found {
+            true => Ok(()),
+            false => Err(self.cannot_run(std::io::ErrorKind::NotFound.into())),
+        }
+    }
+
     /// What this machine can do; asked once.
     ///
     /// # Errors

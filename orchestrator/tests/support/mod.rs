@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod schema;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::{

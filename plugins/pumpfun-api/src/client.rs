@@ -46,6 +46,15 @@ impl fmt::Debug for Join {
     }
 }
 
+/// A page of the coins that are live.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LivePage {
+    /// How many entries the platform gave, readable or not.
+    pub entries: usize,
+    /// Those that name a mint.
+    pub coins: Vec<Coin>,
+}
+
 /// A client of the platform; cheap to clone, connections are shared.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -139,6 +148,21 @@ impl Client {
         limit: u32,
         include_nsfw: bool,
     ) -> Result<Vec<Coin>, Error> {
+        let page = self.live_page(offset, limit, include_nsfw).await?;
+        Ok(page.coins)
+    }
+
+    /// Like [`Client::currently_live`], with the number of entries that the platform gave: a page
+    /// that isn't full is the last.
+    ///
+    /// # Errors
+    /// When it couldn't be asked.
+    pub async fn live_page(
+        &self,
+        offset: u32,
+        limit: u32,
+        include_nsfw: bool,
+    ) -> Result<LivePage, Error> {
         let mut url = endpoints::join(&self.endpoints.frontend_url, &["coins", "currently-live"]);
         url.query_pairs_mut()
             .append_pair("offset", &offset.to_string())
@@ -154,11 +178,14 @@ impl Client {
         let Value::Array(entries) = answer else {
             return Err(NotAsked::Lacks("a list of coins").into());
         };
-        Ok(entries
-            .into_iter()
-            .filter_map(|entry| serde_json::from_value::<Coin>(entry).ok())
-            .filter(|coin| coin.mint.is_some())
-            .collect())
+        Ok(LivePage {
+            entries: entries.len(),
+            coins: entries
+                .into_iter()
+                .filter_map(|entry| serde_json::from_value::<Coin>(entry).ok())
+                .filter(|coin| coin.mint.is_some())
+                .collect(),
+        })
     }
 
     async fn call<T: DeserializeOwned>(

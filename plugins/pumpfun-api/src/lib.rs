@@ -26,7 +26,7 @@ mod lenient;
 mod mint;
 mod retry;
 
-pub use client::{Client, Join, Options};
+pub use client::{Client, Join, LivePage, Options};
 pub use coin::{Coin, Livestream};
 pub use endpoints::Endpoints;
 pub use error::{Error, NotAsked};

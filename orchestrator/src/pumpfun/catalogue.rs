@@ -1,0 +1,353 @@
+//! The coins as this server knows them: from the database while that is fresh, else from the
+//! platform; from the database again while the platform can't be asked.
+
+use super::{
+    Failure, Upstream,
+    lookups::{Lookups, Pending, result},
+};
+use crate::{
+    Error, clock,
+    config::Settings,
+    db::{CoinRow, Db, LiveList},
+    shutdown::Shutdown,
+};
+use parking_lot::Mutex;
+use pumpfun_api::{Coin, Livestream, Mint};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::{sync::watch, time::timeout};
+
+/// How long a coin counts as fresh.
+const COIN_FRESH_MS: i64 = 60_000;
+/// How long an answer about a stream's being live is given to others too.
+const LIVE_FRESH: Duration = Duration::from_secs(5);
+/// How long an unknown coin stays unknown.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+/// How long the same isn't asked again after a failure.
+const FAILURE_PAUSE: Duration = Duration::from_secs(5);
+/// Who could be given what is cached waits so long for what is fresh.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Coins on a page of the platform's list.
+const PAGE: u32 = 60;
+/// The list is read so far; about one page is live at a time.
+const MOST_PAGES: u32 = 10;
+/// Old observations are looked for so often.
+const PRUNE_INTERVAL_MS: i64 = 10 * 60_000;
+
+/// What was found, and whether it is older than it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Found<T> {
+    pub(crate) value: T,
+    /// The platform couldn't be asked: this is what it said before.
+    pub(crate) stale: bool,
+}
+
+impl<T> Found<T> {
+    fn fresh(value: T) -> Self {
+        Self {
+            value,
+            stale: false,
+        }
+    }
+}
+
+/// Coins and streams.
+pub(crate) struct Catalogue {
+    shared: Arc<Shared>,
+    coins: Lookups<Mint, Result<CoinRow, Failure>>,
+    streams: Lookups<Mint, Result<Livestream, Failure>>,
+    lists: Lookups<(), Result<Arc<LiveList>, Failure>>,
+}
+
+/// What look-ups need.
+struct Shared {
+    upstream: Upstream,
+    db: Db,
+    shutdown: Shutdown,
+    settings: watch::Receiver<Arc<Settings>>,
+    now_ms: fn() -> i64,
+    /// The list as it was fetched last, also before the server's start.
+    list: Mutex<Option<Arc<LiveList>>>,
+    pruned_at_ms: Mutex<i64>,
+}
+
+impl Catalogue {
+    pub(crate) fn new(
+        upstream: Upstream,
+        db: Db,
+        settings: watch::Receiver<Arc<Settings>>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let shared = Shared {
+            upstream,
+            db,
+            shutdown,
+            settings,
+            now_ms: clock::now_ms,
+            list: Mutex::new(None),
+            pruned_at_ms: Mutex::new(0),
+        };
+        Self {
+            shared: Arc::new(shared),
+            coins: Lookups::default(),
+            streams: Lookups::default(),
+            lists: Lookups::default(),
+        }
+    }
+
+    /// The platform itself.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.shared.upstream
+    }
+
+    /// A coin, at most a minute old while the platform answers.
+    ///
+    /// # Errors
+    /// Not found when there is no such coin; bad gateway when the platform can't be asked and
+    /// nothing is cached.
+    pub(crate) async fn coin(&self, mint: &Mint) -> Result<Found<CoinRow>, Error> {
+        let cached = self.shared.db.coin(mint.to_string()).await?;
+        let now_ms = (self.shared.now_ms)();
+        let fresh = |row: &CoinRow| is_fresh(row.fetched_at_ms, now_ms, COIN_FRESH_MS);
+        match cached {
+            Some(row) if fresh(&row) => Ok(Found::fresh(row)),
+            cached => Ok(fresh_or(cached, self.look_up(mint)).await?),
+        }
+    }
+
+    /// A coin, or what is cached of it, within `limit`; none where nothing is known by then.
+    pub(crate) async fn coin_within(&self, mint: &Mint, limit: Duration) -> Option<CoinRow> {
+        match timeout(limit, self.coin(mint)).await {
+            Ok(Ok(found)) => Some(found.value),
+            Ok(Err(error)) => {
+                tracing::debug!(%mint, error = error.chain(), "nothing is known of the coin");
+                None
+            }
+            // The look-up goes on; what was known before is better than nothing.
+            Err(_) => self.shared.db.coin(mint.to_string()).await.ok().flatten(),
+        }
+    }
+
+    /// Whether a coin is live, as the platform says now.
+    ///
+    /// # Errors
+    /// As [`Catalogue::coin`], where the platform can't be asked.
+    pub(crate) async fn is_live(&self, mint: &Mint) -> Result<Found<bool>, Error> {
+        let shared = Arc::clone(&self.shared);
+        let asked = mint.clone();
+        let remember = |result: &Result<_, Failure>| match result {
+            Ok(_) | Err(Failure::Unknown) => Some(LIVE_FRESH),
+            Err(Failure::Down(_)) => Some(FAILURE_PAUSE),
+        };
+        let pending = self
+            .streams
+            .start(mint, &self.shared.shutdown, remember, || async move {
+                shared.upstream.livestream(&asked).await
+            });
+        // Who waits too long is told what the coin's description says.
+        let answer = timeout(PATIENCE, result(pending)).await.ok().flatten();
+        match answer.unwrap_or_else(|| Err(ending())) {
+            Ok(Livestream {
+                is_live: Some(live),
+                ..
+            }) => Ok(Found::fresh(live)),
+            Err(Failure::Unknown) => Ok(Found::fresh(false)),
+            // The coin's own description says it too.
+            Ok(_) => self.coin(mint).await.map(flag),
+            Err(Failure::Down(_)) => self.coin(mint).await.map(|found| Found {
+                stale: true,
+                ..flag(found)
+            }),
+        }
+    }
+
+    /// The coins that are live, in the platform's order.
+    ///
+    /// # Errors
+    /// Bad gateway when the platform can't be asked and no list is cached.
+    pub(crate) async fn live(&self) -> Result<Found<Arc<LiveList>>, Error> {
+        let shared = &self.shared;
+        let cached = shared.cached_list().await?;
+        let refresh = shared.settings.borrow().pumpfun_refresh;
+        let refresh_ms = i64::try_from(refresh.as_millis()).unwrap_or(i64::MAX);
+        let now_ms = (shared.now_ms)();
+        match cached {
+            Some(list) if is_fresh(list.fetched_at_ms, now_ms, refresh_ms) => {
+                Ok(Found::fresh(list))
+            }
+            cached => {
+                let this = Arc::clone(shared);
+                let remember =
+                    |result: &Result<_, Failure>| result.is_err().then_some(FAILURE_PAUSE);
+                let pending = self
+                    .lists
+                    .start(&(), &shared.shutdown, remember, || this.fetch_list());
+                Ok(fresh_or(cached, pending).await?)
+            }
+        }
+    }
+
+    fn look_up(&self, mint: &Mint) -> Pending<Result<CoinRow, Failure>> {
+        let (shared, asked) = (Arc::clone(&self.shared), mint.clone());
+        let remember = |result: &Result<_, Failure>| match result {
+            Ok(_) => None,
+            Err(Failure::Unknown) => Some(UNKNOWN_FOR),
+            Err(Failure::Down(_)) => Some(FAILURE_PAUSE),
+        };
+        self.coins
+            .start(mint, &self.shared.shutdown, remember, || async move {
+                shared.fetch_coin(&asked).await
+            })
+    }
+}
+
+impl Shared {
+    /// Asks for the coin and its stream, and stores them.
+    async fn fetch_coin(&self, mint: &Mint) -> Result<CoinRow, Failure> {
+        let (coin, stream) = tokio::join!(self.upstream.coin(mint), self.upstream.livestream(mint));
+        let row = described(coin?, stream, (self.now_ms)());
+        self.store(vec![row.clone()], None).await?;
+        Ok(row)
+    }
+
+    /// Reads the platform's list to its end, and stores it.
+    async fn fetch_list(self: Arc<Self>) -> Result<Arc<LiveList>, Failure> {
+        let mut coins = Vec::new();
+        let mut seen = HashSet::new();
+        for page in 0..MOST_PAGES {
+            let page = self.upstream.live_page(page * PAGE, PAGE).await?;
+            let before = coins.len();
+            let new = page.coins.into_iter().filter(|coin| {
+                let mint = coin
+                    .mint
+                    .as_ref()
+                    .filter(|mint| mint.parse::<Mint>().is_ok());
+                mint.is_some_and(|mint| seen.insert(mint.clone()))
+            });
+            coins.extend(new);
+            // A page that isn't full is the last; one that brings nothing new is no page.
+            if page.entries < PAGE as usize || coins.len() == before {
+                break;
+            }
+        }
+        let now_ms = (self.now_ms)();
+        let rows: Vec<_> = coins.into_iter().map(|coin| listed(coin, now_ms)).collect();
+        let mints = rows.iter().map(|row| row.mint.clone()).collect();
+        self.store(rows, Some((mints, now_ms))).await?;
+        let list = self.db.live_list().await.map_err(not_stored)?;
+        let list = Arc::new(list.unwrap_or_default());
+        *self.list.lock() = Some(Arc::clone(&list));
+        Ok(list)
+    }
+
+    async fn cached_list(&self) -> Result<Option<Arc<LiveList>>, Error> {
+        let known = self.list.lock().clone();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let stored = self.db.live_list().await?.map(Arc::new);
+        self.list.lock().clone_from(&stored);
+        Ok(stored)
+    }
+
+    async fn store(
+        &self,
+        rows: Vec<CoinRow>,
+        list: Option<(Vec<String>, i64)>,
+    ) -> Result<(), Failure> {
+        self.db.store_coins(rows, list).await.map_err(not_stored)?;
+        let now_ms = (self.now_ms)();
+        let due = {
+            let mut pruned_at_ms = self.pruned_at_ms.lock();
+            let due = !is_fresh(*pruned_at_ms, now_ms, PRUNE_INTERVAL_MS);
+            if due {
+                *pruned_at_ms = now_ms;
+            }
+            due
+        };
+        if due {
+            let settings = Arc::clone(&self.settings.borrow());
+            let days = settings
+                .history_days
+                .and_then(|days| i64::try_from(days).ok());
+            let oldest_ms = days.map(|days| now_ms - days * 24 * 3600 * 1000);
+            let pruned = self.db.prune_coins(oldest_ms, settings.history_rows).await;
+            pruned.map_err(not_stored)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a look-up comes to, or what is cached where that fails or takes long.
+async fn fresh_or<T: Clone>(
+    cached: Option<T>,
+    pending: Pending<Result<T, Failure>>,
+) -> Result<Found<T>, Failure> {
+    let found = match &cached {
+        None => result(pending).await,
+        Some(_) => timeout(PATIENCE, result(pending)).await.ok().flatten(),
+    };
+    match (found.unwrap_or_else(|| Err(ending())), cached) {
+        (Ok(value), _) => Ok(Found::fresh(value)),
+        (Err(Failure::Down(_)), Some(value)) => Ok(Found { value, stale: true }),
+        (Err(failure), _) => Err(failure),
+    }
+}
+
+/// A time in the future is one of a clock that was set back: not fresh.
+fn is_fresh(at_ms: i64, now_ms: i64, for_ms: i64) -> bool {
+    (0..for_ms).contains(&now_ms.saturating_sub(at_ms))
+}
+
+fn flag(found: Found<CoinRow>) -> Found<bool> {
+    Found {
+        value: found.value.coin.is_currently_live.unwrap_or(false),
+        stale: found.stale,
+    }
+}
+
+fn ending() -> Failure {
+    Failure::Down("the look-up was given up".into())
+}
+
+fn not_stored(error: Error) -> Failure {
+    tracing::error!(error = error.chain(), "coins can't be stored");
+    Failure::Down(error.chain())
+}
+
+/// A coin with what its stream's own description knows better.
+fn described(mut coin: Coin, stream: Result<Livestream, Failure>, now_ms: i64) -> CoinRow {
+    let mut started_at_ms = None;
+    match stream {
+        Ok(stream) => {
+            coin.is_currently_live = stream.is_live.or(coin.is_currently_live);
+            coin.num_participants = stream.num_participants.or(coin.num_participants);
+            coin.thumbnail = coin.thumbnail.or(stream.thumbnail);
+            coin.name = coin.name.or(stream.title);
+            let started = stream.stream_start_timestamp;
+            started_at_ms = started.and_then(|at_ms| i64::try_from(at_ms).ok());
+        }
+        Err(Failure::Unknown) => coin.is_currently_live = Some(false),
+        Err(Failure::Down(_)) => {}
+    }
+    CoinRow {
+        mint: coin.mint.clone().unwrap_or_default(),
+        started_at_ms: started_at_ms.filter(|_| coin.is_currently_live == Some(true)),
+        coin,
+        fetched_at_ms: now_ms,
+    }
+}
+
+/// A coin of the list of live ones.
+fn listed(mut coin: Coin, now_ms: i64) -> CoinRow {
+    coin.is_currently_live.get_or_insert(true);
+    CoinRow {
+        mint: coin.mint.clone().unwrap_or_default(),
+        coin,
+        started_at_ms: None,
+        fetched_at_ms: now_ms,
+    }
+}
+
+#[cfg(test)]
+#[path = "catalogue_tests.rs"]
+mod tests;

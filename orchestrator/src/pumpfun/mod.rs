@@ -1,0 +1,10 @@
+//! pump.fun's coins and streams: asked for politely, kept in the database, with their history.
+
+mod catalogue;
+mod counts;
+mod lookups;
+mod upstream;
+
+pub(crate) use catalogue::{Catalogue, Found};
+pub(crate) use counts::{Counts, ENDPOINTS, OUTCOMES};
+pub(crate) use upstream::{Failure, Upstream};

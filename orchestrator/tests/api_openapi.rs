@@ -1,0 +1,263 @@
+//! The API's description, against what the server really answers.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use haven_rig::{
+    Keys,
+    pumpfun::{Coin, FakePumpFun, random_mint},
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use support::{Options, PATIENCE, Server, schema::faults};
+
+/// One request: method, path as the document has it, what stands for its parameters, query, body.
+struct Case(Method, &'static str, String, &'static str, Value, u16);
+
+fn get(path: &'static str, key: &str, query: &'static str, status: u16) -> Case {
+    Case(
+        Method::GET,
+        path,
+        key.to_owned(),
+        query,
+        Value::Null,
+        status,
+    )
+}
+
+fn send(method: Method, path: &'static str, body: Value, status: u16) -> Case {
+    Case(method, path, String::new(), "", body, status)
+}
+
+/// Sends the request; the answer must be described, and as it is described.
+async fn check(server: &Server, document: &Value, case: &Case) {
+    let Case(method, template, key, query, body, status) = case;
+    let path = template.replace("{mint_id}", key) + query;
+    let mut request = server
+        .http
+        .request(method.clone(), server.url(&path))
+        .timeout(PATIENCE);
+    if !body.is_null() {
+        request = request.body(body.to_string());
+    }
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status().as_u16(), *status, "{method} {path}");
+    let content_type = response.headers()["content-type"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let content_type = content_type.split(';').next().unwrap();
+    let text = response.text().await.unwrap();
+    let operation = &document["paths"][template][method.as_str().to_lowercase()];
+    assert!(operation.is_object(), "{method} {template} isn't described");
+    let described = &operation["responses"][status.to_string()]["content"][content_type]["schema"];
+    assert!(
+        described.is_object(),
+        "{method} {template}: {status} {content_type} isn't described"
+    );
+    let value = match content_type {
+        "application/json" => serde_json::from_str(&text).unwrap(),
+        _ => Value::String(text),
+    };
+    let faults = faults(document, described, &value);
+    assert!(faults.is_empty(), "{method} {path}: {faults:#?}");
+}
+
+/// Requests in turn: a life of a session and its recording, and everything else.
+fn cases(mint: &str) -> Vec<Case> {
+    let (post, put) = (|| Method::POST, || Method::PUT);
+    let start = "/api/live-sessions/start";
+    let stop = "/api/live-sessions/stop";
+    let (record, end) = ("/api/recording/start", "/api/recording/stop");
+    let unknown = random_mint();
+    let mut cases = vec![
+        get("/api/live-sessions/active", "", "", 200),
+        send(post(), start, json!({"mint_id": unknown}), 404),
+        send(post(), start, json!({"room_name": "r"}), 200),
+        send(post(), start, json!({"mint_id": mint}), 200),
+        send(post(), start, json!({"mint_id": mint}), 200),
+        send(post(), start, json!({}), 422),
+        send(post(), start, json!({"room_name": "no-server"}), 502),
+        get("/api/recording/formats", "", "", 200),
+        get("/api/recording/status/{mint_id}", "r", "", 200),
+        send(
+            post(),
+            record,
+            json!({"mint_id": "r", "output_format": "h264"}),
+            200,
+        ),
+        send(
+            post(),
+            record,
+            json!({"mint_id": "r", "output_format": "h264"}),
+            409,
+        ),
+        send(
+            post(),
+            record,
+            json!({"mint_id": "r", "output_format": "av1"}),
+            503,
+        ),
+        send(
+            post(),
+            record,
+            json!({"mint_id": "nobody", "output_format": "h264"}),
+            404,
+        ),
+        send(
+            post(),
+            record,
+            json!({"mint_id": "r", "output_format": "gif"}),
+            422,
+        ),
+        get("/api/recording/status/{mint_id}", "r", "", 200),
+        get("/api/recording/active", "", "", 200),
+        get("/api/live-sessions/active", "", "", 200),
+        get("/metrics", "", "", 200),
+        send(post(), end, json!({"mint_id": "r"}), 200),
+        send(post(), end, json!({"mint_id": "r"}), 200),
+        send(post(), end, json!({"mint_id": "nobody"}), 404),
+        send(post(), stop, json!({"mint_id": "r"}), 200),
+        send(post(), stop, json!({"mint_id": "r"}), 200),
+        send(post(), stop, json!({}), 422),
+        get("/api/config", "", "", 200),
+        send(put(), "/api/config", json!({"split_minutes": 5}), 200),
+        send(put(), "/api/config", json!({"split_minutes": "x"}), 422),
+        get("/healthz", "", "", 200),
+        get("/health", "", "", 200),
+        get("/readyz", "", "", 200),
+        get("/api/openapi.json", "", "", 200),
+        get("/api/live-sessions/stream/{mint_id}", "r", "", 426),
+        get("/api/live-sessions/ws/live/{mint_id}", "r", "", 426),
+        get(
+            "/api/live-sessions/ws/live/{mint_id}",
+            "r",
+            "?max_fps=x",
+            422,
+        ),
+    ];
+    for (path, key, query, status) in [
+        ("live", "", "", 200),
+        ("live", "", "?limit=0", 422),
+        ("popular", "", "", 200),
+        ("popular", "", "?limit=x", 422),
+        ("stats", "", "", 200),
+        ("stream/{mint_id}", mint, "", 200),
+        ("stream/{mint_id}", &unknown, "", 404),
+        ("stream/{mint_id}", "x", "", 422),
+        ("validate/{mint_id}", mint, "", 200),
+        ("validate/{mint_id}", "x", "", 200),
+        ("history/{mint_id}", mint, "", 200),
+        ("history/{mint_id}", "x", "", 422),
+    ] {
+        for prefix in ["/api/pumpfun/", "/api/live/"] {
+            let path: &'static str = format!("{prefix}{path}").leak();
+            cases.push(get(path, key, query, status));
+        }
+    }
+    cases
+}
+
+#[tokio::test]
+async fn every_answer_is_as_it_is_described_and_every_path_is_asked() {
+    let fake = FakePumpFun::start_for("ws://127.0.0.1:1".into(), Keys::random())
+        .await
+        .unwrap();
+    let mint = random_mint();
+    fake.add_coin(Coin::new(mint.clone()));
+    let mut options = Options::default().livekit();
+    options.env.extend(fake.environment());
+    let server = options.start().await;
+    let document = server.get("/api/openapi.json").await;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let cases = cases(&mint);
+    for case in &cases {
+        check(&server, &document, case).await;
+    }
+    let asked: BTreeSet<_> = cases
+        .iter()
+        .map(|case| (case.1.to_owned(), case.0.as_str().to_lowercase()))
+        .collect();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            assert!(
+                asked.contains(&(path.clone(), method.clone())),
+                "{method} {path} is not asked"
+            );
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_document_and_its_page_are_whole() {
+    let server = Options::default()
+        .env("HAVEN_API_TOKEN", "t0ken")
+        .start()
+        .await;
+    let ask = |path: &str| server.http.get(server.url(path)).timeout(PATIENCE);
+    for (path, kind) in [
+        ("/api/docs", "text/html"),
+        ("/api/docs.js", "text/javascript"),
+    ] {
+        let response = ask(path).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path} is a page without secrets");
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert!(header("content-type").starts_with(kind));
+        assert!(header("content-security-policy").contains("default-src 'self'"));
+        assert!(!response.text().await.unwrap().contains("//cdn"));
+    }
+    for path in [
+        "/api/openapi.json",
+        "/metrics",
+        "/api/config",
+        "/api/pumpfun/live",
+    ] {
+        assert_eq!(ask(path).send().await.unwrap().status(), 401, "{path}");
+    }
+    let document: Value = ask("/api/openapi.json")
+        .bearer_auth("t0ken")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    // Every reference leads somewhere.
+    let mut open = vec![&document];
+    while let Some(value) = open.pop() {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            assert!(
+                document
+                    .pointer(reference.trim_start_matches('#'))
+                    .is_some(),
+                "{reference}"
+            );
+        }
+        match value {
+            Value::Array(items) => open.extend(items),
+            Value::Object(members) => open.extend(members.values()),
+            _ => {}
+        }
+    }
+    server.stop().await;
+}
+
+#[test]
+fn the_check_finds_what_is_wrong() {
+    let document = json!({"a": {"type": "object", "required": ["x"], "properties":
+        {"x": {"type": ["integer", "null"]}, "y": {"type": "array", "items": {"enum": [1, 2]}}}}});
+    let schema = json!({"$ref": "#/a"});
+    for (value, count) in [
+        (json!({"x": 1, "y": [1, 2]}), 0),
+        (json!({"x": null}), 0),
+        (json!({"x": "1"}), 1),
+        (json!({"y": [3]}), 2),
+        (json!({"x": 1, "z": 1}), 1),
+        (json!([]), 2),
+    ] {
+        assert_eq!(faults(&document, &schema, &value).len(), count, "{value}");
+    }
+}
