@@ -118,6 +118,12 @@ async fn a_wrong_setting_is_named_and_nothing_is_changed() {
         assert!(answer["error"].as_str().unwrap().contains(name), "{answer}");
         assert_eq!(server.get(CONFIG).await, before, "{wrong}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_change_of_settings_is_refused() {
+    let server = Server::start(Options::default()).await;
     for (body, status) in [("", 400), ("{", 400), ("[]", 422), ("7", 422)] {
         let (got, answer) = server.send(Method::PUT, CONFIG, body).await;
         assert_eq!(got.as_u16(), status, "{body}: {answer}");

@@ -65,79 +65,63 @@ async fn check(server: &Server, document: &Value, case: &Case) {
     assert!(faults.is_empty(), "{method} {path}: {faults:#?}");
 }
 
-/// Requests in turn: a life of a session and its recording, and everything else.
-fn cases(mint: &str) -> Vec<Case> {
-    let (post, put) = (|| Method::POST, || Method::PUT);
+/// A life of two sessions and a recording, in turn, and what is refused.
+fn life(mint: &str) -> Vec<Case> {
+    let post = |path, body, status| send(Method::POST, path, body, status);
     let start = "/api/live-sessions/start";
     let stop = "/api/live-sessions/stop";
     let (record, end) = ("/api/recording/start", "/api/recording/stop");
-    let unknown = random_mint();
-    let mut cases = vec![
+    let recorded_as = |key: &str, format: &str| json!({"mint_id": key, "output_format": format});
+    vec![
         get("/api/live-sessions/active", "", "", 200),
-        send(post(), start, json!({"mint_id": unknown}), 404),
-        send(post(), start, json!({"room_name": "r"}), 200),
-        send(post(), start, json!({"mint_id": mint}), 200),
-        send(post(), start, json!({"mint_id": mint}), 200),
-        send(post(), start, json!({}), 422),
-        send(post(), start, json!({"room_name": "no-server"}), 502),
+        post(start, json!({"mint_id": random_mint()}), 404),
+        post(start, json!({"room_name": "r"}), 200),
+        post(start, json!({"mint_id": mint}), 200),
+        post(start, json!({"mint_id": mint}), 200),
+        post(start, json!({}), 422),
+        post(start, json!({"room_name": "no-server"}), 502),
         get("/api/recording/formats", "", "", 200),
         get("/api/recording/status/{mint_id}", "r", "", 200),
-        send(
-            post(),
-            record,
-            json!({"mint_id": "r", "output_format": "h264"}),
-            200,
-        ),
-        send(
-            post(),
-            record,
-            json!({"mint_id": "r", "output_format": "h264"}),
-            409,
-        ),
-        send(
-            post(),
-            record,
-            json!({"mint_id": "r", "output_format": "av1"}),
-            503,
-        ),
-        send(
-            post(),
-            record,
-            json!({"mint_id": "nobody", "output_format": "h264"}),
-            404,
-        ),
-        send(
-            post(),
-            record,
-            json!({"mint_id": "r", "output_format": "gif"}),
-            422,
-        ),
+        post(record, recorded_as("r", "h264"), 200),
+        post(record, recorded_as("r", "h264"), 409),
+        post(record, recorded_as("r", "av1"), 503),
+        post(record, recorded_as("nobody", "h264"), 404),
+        post(record, recorded_as("r", "gif"), 422),
         get("/api/recording/status/{mint_id}", "r", "", 200),
         get("/api/recording/active", "", "", 200),
         get("/api/live-sessions/active", "", "", 200),
         get("/metrics", "", "", 200),
-        send(post(), end, json!({"mint_id": "r"}), 200),
-        send(post(), end, json!({"mint_id": "r"}), 200),
-        send(post(), end, json!({"mint_id": "nobody"}), 404),
-        send(post(), stop, json!({"mint_id": "r"}), 200),
-        send(post(), stop, json!({"mint_id": "r"}), 200),
-        send(post(), stop, json!({}), 422),
+        post(end, json!({"mint_id": "r"}), 200),
+        post(end, json!({"mint_id": "r"}), 200),
+        post(end, json!({"mint_id": "nobody"}), 404),
+        post(stop, json!({"mint_id": "r"}), 200),
+        post(stop, json!({"mint_id": "r"}), 200),
+        post(stop, json!({}), 422),
+    ]
+}
+
+/// Settings, operations and sockets.
+fn others() -> Vec<Case> {
+    let text = "/api/live-sessions/stream/{mint_id}";
+    let binary = "/api/live-sessions/ws/live/{mint_id}";
+    let put = |body, status| send(Method::PUT, "/api/config", body, status);
+    vec![
         get("/api/config", "", "", 200),
-        send(put(), "/api/config", json!({"split_minutes": 5}), 200),
-        send(put(), "/api/config", json!({"split_minutes": "x"}), 422),
+        put(json!({"split_minutes": 5}), 200),
+        put(json!({"split_minutes": "x"}), 422),
         get("/healthz", "", "", 200),
         get("/health", "", "", 200),
         get("/readyz", "", "", 200),
         get("/api/openapi.json", "", "", 200),
-        get("/api/live-sessions/stream/{mint_id}", "r", "", 426),
-        get("/api/live-sessions/ws/live/{mint_id}", "r", "", 426),
-        get(
-            "/api/live-sessions/ws/live/{mint_id}",
-            "r",
-            "?max_fps=x",
-            422,
-        ),
-    ];
+        get(text, "r", "", 426),
+        get(binary, "r", "", 426),
+        get(binary, "r", "?max_fps=x", 422),
+    ]
+}
+
+/// Discovery, below both its prefixes.
+fn discovery(mint: &str) -> Vec<Case> {
+    let mut cases = Vec::new();
     for (path, key, query, status) in [
         ("live", "", "", 200),
         ("live", "", "?limit=0", 422),
@@ -145,7 +129,7 @@ fn cases(mint: &str) -> Vec<Case> {
         ("popular", "", "?limit=x", 422),
         ("stats", "", "", 200),
         ("stream/{mint_id}", mint, "", 200),
-        ("stream/{mint_id}", &unknown, "", 404),
+        ("stream/{mint_id}", &random_mint(), "", 404),
         ("stream/{mint_id}", "x", "", 422),
         ("validate/{mint_id}", mint, "", 200),
         ("validate/{mint_id}", "x", "", 200),
@@ -172,7 +156,9 @@ async fn every_answer_is_as_it_is_described_and_every_path_is_asked() {
     let server = options.start().await;
     let document = server.get("/api/openapi.json").await;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
-    let cases = cases(&mint);
+    let mut cases = life(&mint);
+    cases.extend(others());
+    cases.extend(discovery(&mint));
     for case in &cases {
         check(&server, &document, case).await;
     }

@@ -207,9 +207,8 @@ impl Settings {
         for (name, value, least, most) in [
             // 30 days: the worker counts milliseconds in 32 bits.
             ("waiting_timeout", given.waiting_timeout, 0, 2_592_000),
-            // SQLite's integers are signed.
-            ("disk_reserve_bytes", given.disk_reserve_bytes, 0, 1 << 62),
             ("split_minutes", self.split_minutes, 1, 10_080),
+            // Others are compared with SQLite's integers, which are signed.
             ("split_bytes", self.split_bytes, 1 << 20, 1 << 62),
             ("retain_days", self.retain_days, 1, 36_500),
             ("retain_bytes", self.retain_bytes, 1, 1 << 62),

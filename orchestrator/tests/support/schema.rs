@@ -43,7 +43,9 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, faults: &mut
             "enum" if !rule.as_array().unwrap().contains(value) => {
                 fault(format!("is none of {rule}"))
             }
-            "minimum" if value.as_f64() < rule.as_f64() => fault(format!("is below {rule}")),
+            "minimum" if value.is_number() && value.as_f64() < rule.as_f64() => {
+                fault(format!("is below {rule}"))
+            }
             "oneOf" => {
                 let fits = |choice: &&Value| {
                     crate::support::schema::faults(document, choice, value).is_empty()
