@@ -150,10 +150,14 @@ pub(super) struct RecordingFormat {
     description: String,
     codec: Option<String>,
     container: String,
+    /// Other names of it.
+    aliases: Vec<String>,
     /// Whether this machine can do it.
     available: bool,
     /// The GStreamer element it would use.
     encoder: Option<String>,
+    /// Elements that this machine lacks for it, with the packages that have them.
+    missing: BTreeMap<String, String>,
 }
 
 /// What a quality means.
