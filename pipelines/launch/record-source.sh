@@ -25,13 +25,14 @@ case $codec in
     *) fail "the codec $codec is none that can be recorded" ;;
 esac
 case ${output##*.} in
-    mkv) muxer=(matroskamux) ;;
-    mp4) muxer=(mp4mux fragment-mode=first-moov-then-finalise fragment-duration=1000) ;;
-    webm) muxer=(webmmux) ;;
+    mkv) muxer=(matroskamux) sound=(opusparse) ;;
+    # mp4mux 1.22 writes the header that opusparse finds in a way that players leave out 0.3 s.
+    mp4) muxer=(mp4mux fragment-mode=first-moov-then-finalise fragment-duration=1000) sound=(identity) ;;
+    webm) muxer=(webmmux) sound=(opusparse) ;;
     *) fail "$output ends neither in .mp4 nor in .webm nor in .mkv" ;;
 esac
 [[ ${output##*.} == mkv || ${output##*.} == "$container" ]] ||
     fail "the publisher's $codec belongs into .$container or .mkv"
 run "${source[@]}" "${muxer[@]}" name=mux ! filesink location="$(quoted "$output")" async=false \
     room.video_0 ! "${lag[@]}" ! "${parser[@]}" ! mux. \
-    room.audio_0 ! "${lag[@]}" ! mux.
+    room.audio_0 ! "${lag[@]}" ! "${sound[@]}" ! mux.
