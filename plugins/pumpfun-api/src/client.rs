@@ -18,6 +18,9 @@ pub struct Options {
     pub attempt_timeout: Duration,
     /// Longest time for a call with all its repeats. Default: 8 s.
     pub deadline: Duration,
+    /// Requests that one call makes at most, however much time is left; 0 counts as 1.
+    /// Default: as many as the deadline allows.
+    pub max_attempts: u32,
 }
 
 impl Default for Options {
@@ -25,6 +28,7 @@ impl Default for Options {
         Self {
             attempt_timeout: Duration::from_secs(4),
             deadline: Duration::from_secs(8),
+            max_attempts: u32::MAX,
         }
     }
 }
@@ -132,10 +136,16 @@ impl Client {
     /// What the platform says about a coin.
     ///
     /// # Errors
-    /// [`Error::NotLive`] when it doesn't know it; others when it couldn't be asked.
+    /// [`Error::NotLive`] when it doesn't know it; others when it couldn't be asked, or the answer
+    /// is about something else.
     pub async fn coin(&self, mint: &Mint) -> Result<Coin, Error> {
         let url = endpoints::join(&self.endpoints.frontend_url, &["coins", mint.as_str()]);
-        self.call(self.http.get(url)).await
+        let coin: Coin = self.call(self.http.get(url)).await?;
+        // Every field is lenient, so any object would pass for a coin.
+        if coin.mint.as_deref() != Some(mint.as_str()) {
+            return Err(NotAsked::Lacks("the coin that was asked for").into());
+        }
+        Ok(coin)
     }
 
     /// A page of the coins that are live now. Entries without a mint are left out.
@@ -192,8 +202,7 @@ impl Client {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<T, Error> {
-        let body =
-            exchange::send(request, self.options.attempt_timeout, self.options.deadline).await?;
+        let body = exchange::send(request, self.options).await?;
         Ok(serde_json::from_slice(&body).map_err(NotAsked::NotJson)?)
     }
 }

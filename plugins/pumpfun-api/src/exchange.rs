@@ -1,4 +1,4 @@
-use crate::{Error, NotAsked, retry};
+use crate::{Error, NotAsked, Options, retry};
 use http::{StatusCode, header};
 use reqwest::{RequestBuilder, Response};
 use std::time::Duration;
@@ -32,15 +32,11 @@ impl Failure {
 
 /// Sends a request until it is answered, as long as the deadline allows. The body of the answer;
 /// never empty, since that means [`Error::NotLive`].
-pub(crate) async fn send(
-    request: RequestBuilder,
-    attempt_timeout: Duration,
-    total: Duration,
-) -> Result<Vec<u8>, Error> {
-    let deadline = Instant::now() + total;
+pub(crate) async fn send(request: RequestBuilder, options: Options) -> Result<Vec<u8>, Error> {
+    let deadline = Instant::now() + options.deadline;
     let mut attempt = 0;
     loop {
-        let until = deadline.min(Instant::now() + attempt_timeout);
+        let until = deadline.min(Instant::now() + options.attempt_timeout);
         // A body that streams could not be sent again; ours are bytes.
         let Some(this) = request.try_clone() else {
             return once(request, until).await.map_err(|failure| failure.error);
@@ -53,7 +49,7 @@ pub(crate) async fn send(
             return Err(failure.error);
         };
         let pause = retry::backoff(attempt, rand::random()).max(at_least);
-        if Instant::now() + pause >= deadline {
+        if attempt + 1 >= options.max_attempts || Instant::now() + pause >= deadline {
             return Err(failure.error);
         }
         tracing::debug!(error = %failure.error, ?pause, attempt, "asking pump.fun again");
@@ -102,16 +98,20 @@ fn check(response: &Response) -> Result<(), Failure> {
     match status {
         status if status.is_success() => Ok(()),
         StatusCode::NOT_FOUND => Err(Failure::last(Error::NotLive)),
-        StatusCode::TOO_MANY_REQUESTS => Err(Failure {
-            error: Error::RateLimited { retry_after },
-            again: Some(retry_after.unwrap_or_default()),
-        }),
-        status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+        // A 503 that says when to come back means the same (RFC 9110, 10.2.3).
+        status if status == StatusCode::TOO_MANY_REQUESTS || asks_to_wait(status, retry_after) => {
             Err(Failure {
-                error: NotAsked::Status(status.as_u16()).into(),
+                error: Error::RateLimited { retry_after },
                 again: Some(retry_after.unwrap_or_default()),
             })
         }
+        status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+            Err(Failure::passing(NotAsked::Status(status.as_u16())))
+        }
         status => Err(Failure::last(NotAsked::Status(status.as_u16()))),
     }
+}
+
+fn asks_to_wait(status: StatusCode, retry_after: Option<Duration>) -> bool {
+    status.is_server_error() && retry_after.is_some()
 }

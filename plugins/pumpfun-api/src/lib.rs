@@ -24,6 +24,7 @@ mod error;
 mod exchange;
 mod lenient;
 mod mint;
+mod poller;
 mod retry;
 
 pub use client::{Client, Join, LivePage, Options};
@@ -32,3 +33,4 @@ pub use endpoints::Endpoints;
 pub use error::{Error, NotAsked};
 pub use exchange::MAX_BODY_BYTES;
 pub use mint::{InvalidMint, Mint};
+pub use poller::{Observation, Poller, Watch};

@@ -4,6 +4,12 @@ use std::time::Duration;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause before any repeat.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// Longest pause after the first request of a poll that failed; it doubles from there.
+const FIRST_POLL_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause of a poll that nobody asked for.
+const LONGEST_POLL_PAUSE: Duration = Duration::from_secs(60);
+/// A server that wants to be left alone for longer is asked after this nevertheless.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// The pause before repeat `attempt` (0 is the first): full jitter, so that many clients that
 /// failed together don't come back together. `unit` is a random number from 0 to 1.
@@ -12,6 +18,34 @@ pub(crate) fn backoff(attempt: u32, unit: f64) -> Duration {
         .saturating_mul(1u32.checked_shl(attempt).unwrap_or(u32::MAX))
         .min(LONGEST_PAUSE);
     longest.mul_f64(unit.clamp(0.0, 1.0))
+}
+
+/// The pause between two requests of a poll: the interval and up to a tenth, so that many processes
+/// don't keep step. After `failures` in a row it doubles from one second up to a minute, with jitter;
+/// it is no shorter than what the server asks for (an hour at most), nor than the interval once
+/// something is `known`. None: no request is needed any more. `unit` is a random number from 0 to 1.
+pub(crate) fn poll_pause(
+    known: bool,
+    failures: u32,
+    interval: Option<Duration>,
+    retry_after: Option<Duration>,
+    unit: f64,
+) -> Option<Duration> {
+    let unit = unit.clamp(0.0, 1.0);
+    let regular = interval.map(|interval| interval.saturating_add(interval.mul_f64(unit / 10.0)));
+    if failures == 0 {
+        return regular;
+    }
+    if known && regular.is_none() {
+        return None;
+    }
+    let doubled = FIRST_POLL_PAUSE
+        .saturating_mul(1u32.checked_shl(failures - 1).unwrap_or(u32::MAX))
+        .min(LONGEST_POLL_PAUSE)
+        .mul_f64((1.0 + unit) / 2.0);
+    let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+    let least = regular.filter(|_| known).unwrap_or_default();
+    Some(doubled.max(asked).max(least))
 }
 
 /// What a `Retry-After` header asks for (RFC 9110, 10.2.3: seconds, or a date).
@@ -37,6 +71,41 @@ mod tests {
             assert_eq!(backoff(attempt, 1.0), LONGEST_PAUSE);
         }
         assert_eq!(backoff(9, 0.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_poll_keeps_its_interval_and_a_little_more() {
+        let interval = Some(Duration::from_secs(30));
+        assert_eq!(poll_pause(true, 0, interval, None, 0.0), interval);
+        assert_eq!(
+            poll_pause(true, 0, interval, None, 1.0),
+            Some(Duration::from_secs(33))
+        );
+        assert_eq!(poll_pause(true, 0, None, None, 0.5), None);
+    }
+
+    #[test]
+    fn a_poll_that_fails_slows_down_and_waits_as_asked() {
+        let second = Duration::from_secs(1);
+        let pause = |known, failures, interval, retry_after| {
+            poll_pause(known, failures, interval, retry_after, 1.0)
+        };
+        assert_eq!(pause(false, 1, Some(30 * second), None), Some(second));
+        assert_eq!(pause(false, 3, None, None), Some(4 * second));
+        for failures in [7, 40, u32::MAX] {
+            assert_eq!(pause(false, failures, None, None), Some(60 * second));
+        }
+        assert_eq!(pause(true, 1, Some(10 * second), None), Some(11 * second));
+        assert_eq!(pause(true, 1, None, None), None);
+        assert_eq!(pause(false, 1, None, Some(7 * second)), Some(7 * second));
+        assert_eq!(
+            pause(false, 1, None, Some(Duration::MAX)),
+            Some(3600 * second)
+        );
+        assert_eq!(
+            poll_pause(false, 1, None, None, 0.0),
+            Some(Duration::from_millis(500))
+        );
     }
 
     #[test]

@@ -197,6 +197,46 @@ async fn a_wait_beyond_the_deadline_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_server_error_that_says_when_to_come_back_is_a_request_to_wait() {
+    let mut unavailable = answer(503, "<html>");
+    unavailable.retry_after = Some("120");
+    let upstream = Upstream::start(vec![unavailable]).await;
+    let error = upstream.client(patient()).join(&mint()).await.unwrap_err();
+    let Error::RateLimited { retry_after } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(retry_after, Some(Duration::from_secs(120)));
+}
+
+#[tokio::test]
+async fn attempts_are_counted_where_there_is_a_most() {
+    let mut options = patient();
+    for (most, made) in [(0, 1), (1, 1), (3, 3)] {
+        options.max_attempts = most;
+        let upstream = Upstream::start(vec![answer(500, "")]).await;
+        let error = upstream.client(options).join(&mint()).await.unwrap_err();
+        assert!(matches!(error, Error::NotAsked(NotAsked::Status(500))));
+        assert_eq!(upstream.asked().len(), made);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_about_another_coin_is_none() {
+    for body in [
+        r#"{"name": "no mint"}"#,
+        r#"{"mint": null}"#,
+        r#"{"mint": "other"}"#,
+    ] {
+        let upstream = Upstream::start(vec![answer(200, body)]).await;
+        let error = upstream.client(patient()).coin(&mint()).await.unwrap_err();
+        assert!(
+            matches!(error, Error::NotAsked(NotAsked::Lacks(_))),
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_short_retry_after_is_kept() {
     let mut limited = answer(429, "");
     limited.retry_after = Some("1");
