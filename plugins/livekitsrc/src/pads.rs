@@ -54,6 +54,7 @@ pub(crate) struct Pads {
     /// Every voice of the room goes into one stream.
     mixes: bool,
     room: String,
+    mint: Option<Arc<str>>,
     group: gst::GroupId,
     tracks: HashMap<Arc<str>, Taken>,
     streams: HashMap<Slot, Stream>,
@@ -83,6 +84,7 @@ impl Pads {
             latency,
             mixes,
             room: String::new(),
+            mint: None,
             group: gst::GroupId::next(),
             tracks: HashMap::new(),
             streams: HashMap::new(),
@@ -104,6 +106,11 @@ impl Pads {
     /// The room's name, for stream IDs and tags.
     pub(crate) fn set_room(&mut self, name: &str) {
         name.clone_into(&mut self.room);
+    }
+
+    /// The coin whose livestream it is, for who wants to know more about it.
+    pub(crate) fn set_mint(&mut self, mint: Option<&str>) {
+        self.mint = mint.map(Into::into);
     }
 
     pub(crate) fn track_started(&mut self, track: &Track) {
@@ -215,6 +222,7 @@ impl Pads {
             stream_id: format!("livekit/{}/{name}", self.room),
             name,
             group: self.group,
+            mint: self.mint.clone(),
         }
     }
 

@@ -80,6 +80,7 @@ impl Session {
             live: false,
             ever_joined: false,
         };
+        media.pads.set_mint(settings.mint_id.as_deref());
         let runtime = runtime::handle()?;
         let thread = std::thread::Builder::new()
             .name("livekitsrc:media".into())

@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 const FORCE_KEY_UNIT: &str = "GstForceKeyUnit";
+/// Says which coin a stream is about, to `pumpfunmeta` and whoever else wants to know.
+const MINT_EVENT: &str = "pumpfun-mint";
 
 /// Why a stream can't go on; the sentence is for people.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,8 @@ pub(crate) struct PadIdentity {
     pub(crate) stream_id: String,
     /// All pads of one session belong together.
     pub(crate) group: gst::GroupId,
+    /// The coin whose livestream it is.
+    pub(crate) mint: Option<Arc<str>>,
 }
 
 /// A pad and what stands behind it.
@@ -241,6 +245,15 @@ pub(crate) fn make_pad(
     name_stream(&pad, identity);
     survive_unlinking(&pad);
     pad.set_active(true)?;
+    if let Some(mint) = &identity.mint {
+        // It goes out behind the stream's start, before the first buffer, to whoever is linked.
+        let said = gst::Structure::builder(MINT_EVENT)
+            .field("mint-id", &**mint)
+            .build();
+        let event = gst::event::CustomDownstreamSticky::new(said);
+        // Only a pad that isn't active takes none.
+        let _ = pad.store_sticky_event(&event);
+    }
     Ok(pad)
 }
 
