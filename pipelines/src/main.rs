@@ -95,6 +95,7 @@ fn main() -> ExitCode {
 fn register_plugins() -> Result<(), Box<dyn std::error::Error>> {
     gst::init()?;
     gstlivekitsrc::plugin_register_static()?;
+    gstpumpfunmeta::plugin_register_static()?;
     gstwsjpegsink::plugin_register_static()?;
     Ok(())
 }
