@@ -53,6 +53,7 @@ async fn the_record_lines_make_files_that_play() -> Result {
     for (name, video, audio) in [
         ("published.mp4", "h264", "opus"),
         ("recorded.mp4", "h264", "aac"),
+        ("described.mp4", "h264", "aac"),
     ] {
         let stage = Stage::set(Publishing::small()).await?;
         let shell = shell_on(&stage)?;
