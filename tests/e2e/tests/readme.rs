@@ -4,6 +4,7 @@ use haven_e2e::shell::{
     self, Shell, check_media, free_port, interrupt, viewer_on, wait_until_it_grows,
 };
 use haven_e2e::{Publishing, Result, Stage};
+use haven_rig::media::probe;
 use haven_rig::viewer::{Protocol, Viewer};
 use haven_rig::{Child, repository};
 use rustix::process::Signal;
@@ -65,6 +66,15 @@ async fn the_record_lines_make_files_that_play() -> Result {
     Ok(())
 }
 
+/// Runs a line with `curl`, to the server that listens there.
+async fn answer_to(line: &str, url: &str) -> Result<serde_json::Value> {
+    let line = line.replace("http://127.0.0.1:8000", url);
+    let answer = Command::new("bash").args(["-c", &line]).output().await?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer.stdout)?;
+    assert_eq!(answer["success"], true, "{line}: {answer}");
+    Ok(answer)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn run_sh_serves_the_demo_room_and_stops_on_ctrl_c() -> Result {
     let folder = tempfile::tempdir()?;
@@ -93,15 +103,21 @@ async fn run_sh_serves_the_demo_room_and_stops_on_ctrl_c() -> Result {
     })
     .await?
     .ok_or("the script ended before the server listened")?;
-    let start = reqwest::Client::new()
-        .post(format!("{url}/api/live-sessions/start"))
-        .header("content-type", "application/json")
-        .body(r#"{"mint_id": "demo"}"#);
-    assert!(start.send().await?.status().is_success());
+    answer_to(&shell_block("live-sessions/start")?, &url).await?;
     let mut viewer = Viewer::connect(&url, Protocol::Json, "demo").await?;
     viewer
         .wait_until(LIMIT, |viewed| viewed.frames.len() > 30)
         .await?;
+    let block = shell_block("recording/start")?;
+    let (start, stop) = block.trim().split_once('\n').ok_or("two lines")?;
+    answer_to(start, &url).await?;
+    let before = viewer.look(|viewed| viewed.frames.len());
+    viewer
+        .wait_until(LIMIT, |viewed| viewed.frames.len() > before + 30)
+        .await?;
+    let stopped = answer_to(stop, &url).await?;
+    let file = stopped["output_path"].as_str().ok_or("no output_path")?;
+    assert!(probe(file.as_ref()).await?.duration_s > 0.5, "{stopped}");
     child.signal(Signal::INT)?;
     assert!(child.wait(LIMIT).await?.success());
     Ok(())
