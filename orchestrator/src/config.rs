@@ -111,6 +111,13 @@ pub(crate) struct ServeArgs {
     /// Observations of coins that are kept [default: 500000]
     #[arg(long, env = "HAVEN_HISTORY_ROWS", value_name = "ROWS")]
     pub(crate) history_rows: Option<u64>,
+    /// Free bytes on the recordings' disk below which the oldest are deleted, 0: off [default: 0]
+    #[arg(long, env = "HAVEN_RETAIN_FREE_BYTES", value_name = "BYTES")]
+    pub(crate) retain_free_bytes: Option<u64>,
+    /// Go on with sessions that ran when the server ended [default: true]
+    #[arg(long, env = "HAVEN_RESUME", num_args = 0..=1, default_missing_value = "true",
+          require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    pub(crate) resume: Option<bool>,
     /// Local addresses to gather ICE candidates on
     #[arg(
         long,
@@ -165,6 +172,10 @@ pub(crate) struct Config {
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) worker: PathBuf,
     pub(crate) formats_dir: Option<PathBuf>,
+    /// Free bytes on the recordings' disk below which the oldest recordings are deleted.
+    pub(crate) retain_free_bytes: Option<u64>,
+    /// Whether sessions go on that ran when the server ended.
+    pub(crate) resume: bool,
     pub(crate) ice_addresses: Vec<IpAddr>,
     /// What can be changed while the server runs.
     pub(crate) layers: Layers,
@@ -208,6 +219,11 @@ impl Config {
             api_token,
             origins,
             allowed_hosts: either(&args.allowed_host, &file.allowed_hosts).to_vec(),
+            retain_free_bytes: args
+                .retain_free_bytes
+                .or(file.retain_free_bytes)
+                .filter(|bytes| *bytes > 0),
+            resume: args.resume.or(file.resume).unwrap_or(true),
             ice_addresses: either(&args.ice_addresses, &file.ice_addresses).to_vec(),
             layers,
             pumpfun,

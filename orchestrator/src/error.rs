@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     TooLarge,
     /// Meant for another server (DNS rebinding).
     Misdirected,
+    /// No such bytes in the file.
+    RangeNotSatisfiable,
     /// A field is missing, ill-typed or out of range.
     Unprocessable,
     /// A WebSocket address was asked without an upgrade.

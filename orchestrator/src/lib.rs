@@ -12,6 +12,7 @@ mod clock;
 mod config;
 mod db;
 mod error;
+mod events;
 mod folders;
 mod listener;
 mod pumpfun;

@@ -187,6 +187,33 @@ async fn every_fault_has_its_status_and_says_recording() {
 }
 
 #[tokio::test]
+async fn what_a_start_asks_for_is_checked() {
+    let server = room("room").await;
+    for (more, words) in [
+        (json!({"audio": "loud"}), "mix, streamer"),
+        (json!({"audio": 1}), "audio"),
+        (json!({"split_minutes": "1"}), "split_minutes"),
+        (json!({"split_minutes": -1}), "split_minutes"),
+        (json!({"split_minutes": 1441}), "split_minutes"),
+        (json!({"split_bytes": 1.5}), "split_bytes"),
+        (json!({"split_bytes": 65_535}), "split_bytes"),
+        (json!({"video_quality": "best"}), "low, medium, high"),
+    ] {
+        let mut body = json!({"mint_id": "room", "output_format": "h264"});
+        let fields = body.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        let (status, answer) = server.post(START, body).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{more}: {answer}");
+        let error = answer["error"].as_str().unwrap();
+        assert!(
+            error.contains(words) && error.contains("recording"),
+            "{more}: {error}"
+        );
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_full_disk_is_507() {
     let server = Options::default()
         .livekit()
@@ -235,13 +262,16 @@ async fn formats_are_those_of_the_contract_and_of_the_machine() {
         ("av1", false),
         ("h264", true),
         ("vp9", true),
-        ("source", false),
+        ("source", true),
+        ("wav", true),
     ] {
         let format = &formats["formats"][name];
         assert_eq!(format["available"], available, "{name}");
-        for field in ["description", "codec", "container"] {
+        for field in ["description", "container", "audio_codec"] {
             assert!(format[field].is_string(), "{name}: {field}");
         }
+        // Sound alone has no codec of pictures.
+        assert_eq!(format["codec"].is_string(), name != "wav", "{name}");
     }
     assert_eq!(
         formats["quality_presets"]["medium"],

@@ -120,7 +120,7 @@ async fn a_worker_that_does_not_stop_is_killed() {
 }
 
 #[tokio::test]
-async fn a_dead_servers_recording_ends_as_interrupted_with_its_true_length() {
+async fn without_taking_up_a_dead_servers_recording_ends_as_interrupted() {
     let mut server = Options::default().livekit().start().await;
     server.start_room("room").await;
     let record = json!({"mint_id": "room", "output_format": "h264"});
@@ -137,6 +137,7 @@ async fn a_dead_servers_recording_ends_as_interrupted_with_its_true_length() {
         ..Options::default()
     }
     .livekit()
+    .arg("--resume=false")
     .start()
     .await;
     let stop = json!({"mint_id": "room"});
@@ -177,6 +178,7 @@ async fn sigterm_finishes_recordings_and_leaves_no_process() {
         ..Options::default()
     }
     .livekit()
+    .arg("--resume=false")
     .start()
     .await;
     let last = server

@@ -12,6 +12,7 @@ mod feed;
 mod filler;
 mod formats;
 mod inbox;
+mod join;
 mod log;
 mod measure;
 mod output;
@@ -22,10 +23,12 @@ mod session;
 mod source;
 mod status;
 mod tap;
+mod thumbnail;
 mod timebase;
 mod tokens;
 mod tracks;
 mod trial;
+mod unfit;
 
 use serde::Serialize;
 use std::{
@@ -40,6 +43,8 @@ Usage: haven-worker                             run a session by the server's me
        haven-worker --check-formats [--formats-dir DIR]
                                                 try every encoder of every recording format
        haven-worker --measure FILE              print a recording's length and size, as JSON
+       haven-worker --thumbnail FILE JPEG       write a picture of a recording
+       haven-worker --join OUTPUT FILE...       make one recording of several, copying all streams
        haven-worker --version
 ";
 
@@ -64,7 +69,9 @@ fn main() -> ExitCode {
             _,
         ]
         | [Some("--try"), Some("video" | "audio"), ..]
-        | [Some("--measure"), _] => {}
+        | [Some("--measure"), _]
+        | [Some("--thumbnail"), _, _]
+        | [Some("--join"), _, _, ..] => {}
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
@@ -76,6 +83,13 @@ fn main() -> ExitCode {
     }
     match words.as_slice() {
         [Some("--measure"), _] => print_json(measure::measure(&arguments[1])),
+        [Some("--thumbnail"), ..] => {
+            unfit::print(thumbnail::thumbnail(&arguments[1], &arguments[2]))
+        }
+        [Some("--join"), ..] => {
+            let parts: Vec<_> = arguments[2..].iter().map(PathBuf::as_path).collect();
+            unfit::print(join::join(&arguments[1], &parts))
+        }
         [Some("--probe"), ..] => print_json(probe::probe(arguments.get(2).map(Path::new))),
         [Some("--check-formats"), ..] => {
             print_text(probe::check_formats(arguments.get(2).map(Path::new)))

@@ -108,11 +108,48 @@ impl Fields {
 
     /// A flag; absent is false.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Error> {
-        self.get(name).map_or(Ok(false), |value| {
+        self.flag_or(name, false)
+    }
+
+    /// A flag with a default.
+    pub(super) fn flag_or(&self, name: &str, default: bool) -> Result<bool, Error> {
+        self.get(name).map_or(Ok(default), |value| {
             value
                 .as_bool()
                 .ok_or_else(|| Error::field(name, "must be true or false"))
         })
+    }
+
+    /// A number from `range`.
+    pub(super) fn number(
+        &self,
+        name: &str,
+        range: std::ops::RangeInclusive<f64>,
+    ) -> Result<Option<f64>, Error> {
+        let must = || {
+            let (least, most) = (range.start(), range.end());
+            Error::field(
+                name,
+                format_args!("must be a number from {least} to {most}"),
+            )
+        };
+        self.get(name)
+            .map(|value| {
+                let number = value.as_f64().filter(|number| range.contains(number));
+                number.ok_or_else(must)
+            })
+            .transpose()
+    }
+
+    /// A number of bytes.
+    pub(super) fn bytes(&self, name: &str) -> Result<Option<u64>, Error> {
+        self.get(name)
+            .map(|value| {
+                value
+                    .as_u64()
+                    .ok_or_else(|| Error::field(name, "must be a whole number of bytes"))
+            })
+            .transpose()
     }
 
     /// A number of a row.

@@ -157,9 +157,9 @@ pub(super) async fn change(app: Arc<App>, fields: Result<Fields, Error>) -> Resu
 
 fn check_format(probe: Option<&Probe>, name: &str) -> Result<(), Error> {
     let formats = known_formats(probe);
-    let known = formats
-        .iter()
-        .any(|(known, format)| known == name || format.aliases.iter().any(|alias| alias == name));
+    let known = formats.iter().any(|(known, format)| {
+        known == name || format.probe.aliases.iter().any(|alias| alias == name)
+    });
     if known {
         return Ok(());
     }

@@ -121,8 +121,8 @@ impl Gate {
         if bearer.is_some_and(|given| token.matches(given)) {
             return true;
         }
-        // A browser can't give a WebSocket a header.
-        upgrade
+        // A browser can't give these a header.
+        (upgrade || takes_token_from_query(request))
             && url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
                 .any(|(name, given)| name == "token" && token.matches(&given))
     }
@@ -165,6 +165,15 @@ impl Gate {
 
 fn changes_state(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// What pages put into `src`, and event streams.
+fn takes_token_from_query<B>(request: &Request<B>) -> bool {
+    let path = request.uri().path();
+    let of_recordings = path.strip_prefix("/api/recordings/");
+    let is_media =
+        of_recordings.is_some_and(|rest| rest.ends_with("/file") || rest.ends_with("/thumbnail"));
+    !changes_state(request.method()) && (is_media || path == "/api/events")
 }
 
 fn is_public(path: &str) -> bool {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Error, clock,
     error::Kind,
-    sessions::{self, Handle, Phase, StreamInfo, View},
+    sessions::{self, Handle, Phase, StreamInfo, Trouble, View},
 };
 use haven_wire::{AudioStatus, SessionState, VideoStatus};
 use serde::Serialize;
@@ -105,6 +105,12 @@ pub(super) struct Session {
     session_id: i64,
     #[schema(value_type = State)]
     state: SessionState,
+    /// Why it is in this state, where that isn't plain.
+    state_reason: Option<String>,
+    /// How often its worker was replaced.
+    restarts: u32,
+    /// What is wrong with a session that goes on trying.
+    problem: Option<Trouble>,
     /// WebSockets that show it.
     viewers: usize,
     /// Whether a recording of it runs.
@@ -309,6 +315,9 @@ fn session(view: View, viewers: usize) -> Session {
         stream_data: view.stream_info,
         session_id: view.session_id,
         state: view.status.state,
+        state_reason: view.state_reason,
+        restarts: view.restarts,
+        problem: view.problem,
         viewers,
         recording: !view.recordings.is_empty(),
         started_at: clock::rfc3339(view.started_at_ms),

@@ -2,14 +2,18 @@
 
 mod body;
 mod config;
+mod download;
+mod events;
 mod gate;
 mod health;
+mod library;
 mod live_sessions;
 mod metrics;
 mod openapi;
 mod page;
 mod pumpfun;
 mod query;
+mod range;
 mod recordings;
 mod reply;
 mod watch;
@@ -47,6 +51,10 @@ impl App {
 pub(crate) fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
     live_sessions::routes(&app)
         .or(recordings::routes(&app))
+        .unify()
+        .or(library::routes(&app))
+        .unify()
+        .or(events::routes(&app))
         .unify()
         .or(watch::routes(&app))
         .unify()

@@ -1,6 +1,7 @@
 //! The API's own description: one document, put together from what stands at each handler, the
 //! page that shows it, and the methods of each path.
 
+mod library;
 mod recordings;
 mod sockets;
 
@@ -39,6 +40,14 @@ use warp::{Filter, Reply, filters::BoxedFilter, path, reply::Response};
         recordings::status,
         recordings::active,
         recordings::formats,
+        library::list,
+        library::one,
+        library::delete,
+        library::file,
+        library::thumbnail,
+        library::join,
+        library::keep,
+        library::events,
         pumpfun::live,
         pumpfun::popular,
         pumpfun::stats,

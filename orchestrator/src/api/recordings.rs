@@ -7,15 +7,20 @@ use super::{
 };
 use crate::{
     Error, clock,
+    config::Settings,
     error::Kind,
-    recordings::{Plan, Recording, known_formats, plan, presets},
+    recordings::{Known, Plan, Recording, known_formats, plan, presets},
     sessions::Selector,
 };
-use haven_wire::{FormatProbe, Probe};
+use haven_wire::{AudioChoice, Probe, Split};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use warp::{Filter, filters::BoxedFilter, path, reply::Response};
 
+/// Longest split: a day.
+const MOST_SPLIT_MINUTES: f64 = 24.0 * 60.0;
+/// Smallest size of a split: smaller files are hardly more than their headers.
+const LEAST_SPLIT_BYTES: u64 = 64 << 10;
 /// How long the last recording of a session is still the answer to a stop.
 const LAST_RECORDING_MS: i64 = 10 * 60 * 1000;
 
@@ -76,7 +81,8 @@ pub(super) async fn default_plan(app: &App) -> Result<Plan, Error> {
         &settings.default_output_format,
         &settings.default_video_quality,
     );
-    plan(probe(app).await, format, quality)
+    let plan = plan(probe(app).await, format, quality)?;
+    Ok(plan.with(AudioChoice::default(), default_split(&settings)))
 }
 
 async fn probe(app: &App) -> Option<&Probe> {
@@ -99,7 +105,9 @@ async fn start(app: Arc<App>, fields: Result<Fields, Error>) -> Result<Value, Er
     let quality = fields
         .text("video_quality")?
         .unwrap_or(&settings.default_video_quality);
-    let plan = plan(probe(&app).await, format, quality);
+    let audio = audio_field(&fields)?;
+    let split = split_fields(&fields, default_split(&settings))?;
+    let plan = plan(probe(&app).await, format, quality).map(|plan| plan.with(audio, split));
     let Some(handle) = app.registry.find(key) else {
         // A wrong field is told even without a session; what this machine lacks is not.
         return Err(match plan {
@@ -113,6 +121,44 @@ async fn start(app: Arc<App>, fields: Result<Fields, Error>) -> Result<Value, Er
     };
     let recording = handle.start_recording(plan?).await?;
     Ok(recording.started_json())
+}
+
+/// How recordings are split that don't say.
+fn default_split(settings: &Settings) -> Split {
+    Split {
+        after_ms: settings.split_minutes.unwrap_or(0).saturating_mul(60_000),
+        after_bytes: settings.split_bytes.unwrap_or(0),
+    }
+}
+
+fn audio_field(fields: &Fields) -> Result<AudioChoice, Error> {
+    match fields.text("audio")? {
+        None | Some("mix") => Ok(AudioChoice::Mix),
+        Some("streamer") => Ok(AudioChoice::Streamer),
+        Some(_) => Err(Error::field(
+            "audio",
+            "names no choice of voices for a recording: known are mix, streamer",
+        )),
+    }
+}
+
+/// When to go on in another file; 0 is never, absent what is configured.
+fn split_fields(fields: &Fields, default: Split) -> Result<Split, Error> {
+    let minutes = fields.number("split_minutes", 0.0..=MOST_SPLIT_MINUTES)?;
+    let bytes = fields.bytes("split_bytes")?;
+    if bytes.is_some_and(|bytes| (1..LEAST_SPLIT_BYTES).contains(&bytes)) {
+        let message = format_args!("must be 0 (never) or at least {LEAST_SPLIT_BYTES}");
+        return Err(Error::field("split_bytes", message));
+    }
+    Ok(Split {
+        after_ms: minutes.map_or(default.after_ms, milliseconds),
+        after_bytes: bytes.unwrap_or(default.after_bytes),
+    })
+}
+
+fn milliseconds(minutes: f64) -> u64 {
+    let length = std::time::Duration::try_from_secs_f64(minutes * 60.0).unwrap_or_default();
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn stop(app: Arc<App>, fields: Result<Fields, Error>) -> Result<Value, Error> {
@@ -157,8 +203,8 @@ async fn stop(app: Arc<App>, fields: Result<Fields, Error>) -> Result<Value, Err
 /// The format that a name or an alias means.
 fn format_name(probe: Option<&Probe>, name: &str) -> Result<String, Error> {
     let formats = known_formats(probe);
-    let means = |(known, format): &(&String, &FormatProbe)| {
-        *known == name || format.aliases.iter().any(|alias| alias == name)
+    let means = |(known, format): &(&String, &Known)| {
+        *known == name || format.probe.aliases.iter().any(|alias| alias == name)
     };
     formats
         .iter()
@@ -201,13 +247,14 @@ async fn formats(app: Arc<App>) -> Value {
         .into_iter()
         .map(|(name, format)| {
             let shown = json!({
-                "description": format.description,
-                "codec": format.codec,
-                "container": format.container,
-                "aliases": format.aliases,
+                "description": format.probe.description,
+                "codec": format.video_codec(),
+                "audio_codec": format.probe.audio_codec,
+                "container": format.probe.container,
+                "aliases": format.probe.aliases,
                 "available": format.available(),
-                "encoder": format.encoder,
-                "missing": format.missing,
+                "encoder": format.probe.encoder,
+                "missing": format.probe.missing,
             });
             (name, shown)
         })

@@ -81,7 +81,8 @@ pub(super) fn finish(path: &str, mut response: Response) -> Response {
 
 /// Frontends look for the word in every error of the recording API.
 fn worded(path: &str, message: &str) -> String {
-    if path.starts_with("/api/recording/") && !message.to_lowercase().contains("recording") {
+    let of_recordings = path.starts_with("/api/recording/") || path.starts_with("/api/recordings");
+    if of_recordings && !message.to_lowercase().contains("recording") {
         return format!("Can't do that recording request: {message}");
     }
     message.to_owned()
@@ -120,6 +121,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::Conflict => StatusCode::CONFLICT,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+        Kind::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -6,11 +6,12 @@ use crate::{
     config::{Config, ServeArgs, Store},
     db::Db,
     error::Kind,
+    events::Events,
     listener,
     pumpfun::{Catalogue, Upstream},
-    recordings::{Library, recovery::Wreck},
+    recordings::{Archive, Keeper, Library, Policy, PolicySource, recovery::Wreck},
     runtime_dir::RuntimeDir,
-    sessions::{Context, Registry, Sources},
+    sessions::{Context, Registry, Sources, keeper},
     shutdown::{Shutdown, Signals},
     worker::Workers,
 };
@@ -61,9 +62,16 @@ async fn serve(config: Config) -> Result<(), Error> {
     let address = listener
         .local_addr()
         .map_err(|error| Error::internal("listening", error))?;
-    let wreck = Wreck::find(&db).await?;
+    let mut wreck = Wreck::find(&db).await?;
     let store = Store::open(config.layers.clone(), db.clone()).await?;
-    let registry = registry(&config, &db, &workers, &store, &shutdown)?;
+    let policy = policy_source(&config, &store);
+    let registry = registry(&config, &db, &workers, (&store, &policy), &shutdown)?;
+    let archive = registry.context().archive.clone();
+    wreck
+        .take_up(&db, |session, recordings| {
+            config.resume && registry.take_up(session, recordings)
+        })
+        .await?;
     let app = Arc::new(App {
         registry: registry.clone(),
         shutdown: shutdown.clone(),
@@ -72,7 +80,11 @@ async fn serve(config: Config) -> Result<(), Error> {
     });
     let service = Service::new(Gate::new(&config), api::routes(app));
 
-    let recovery = wreck.recover(db.clone(), Arc::clone(&workers));
+    let recovery = wreck.recover(db.clone(), Arc::clone(&workers), archive.clone());
+    let keeping = keeper::run(registry.clone(), Keeper::new(archive, policy));
+    shutdown
+        .tasks
+        .spawn(until_shutdown(shutdown.clone(), keeping));
     shutdown
         .tasks
         .spawn(until_shutdown(shutdown.clone(), recovery));
@@ -119,11 +131,19 @@ fn registry(
     config: &Config,
     db: &Db,
     workers: &Arc<Workers>,
-    store: &Store,
+    (store, policy): (&Store, &PolicySource),
     shutdown: &Shutdown,
 ) -> Result<Registry, Error> {
     let client = pumpfun_api::Client::new(config.pumpfun.clone())
         .map_err(|error| Error::internal("setting up the client of pump.fun", error))?;
+    let events = Events::new();
+    let archive = Archive::new(
+        db.clone(),
+        Arc::clone(workers),
+        events.clone(),
+        Arc::clone(policy),
+        config.data_dir.join("thumbnails"),
+    );
     let upstream = Upstream::new(client);
     let pumpfun = Catalogue::new(upstream, db.clone(), store.subscribe(), shutdown.clone());
     let settings = store.current();
@@ -141,6 +161,8 @@ fn registry(
             settings.disk_reserve_bytes,
             db.clone(),
         ),
+        archive,
+        events,
         runtime_dir: Arc::new(RuntimeDir::create(&config.data_dir)?),
         settings,
         formats_dir: config.formats_dir.clone(),
@@ -148,6 +170,20 @@ fn registry(
         worker_restarts: Arc::default(),
     };
     Ok(Registry::new(context, store.subscribe()))
+}
+
+/// What is kept of the recordings, and how much of the disk is left free.
+fn policy_source(config: &Config, store: &Store) -> PolicySource {
+    let (settings, retain_free_bytes) = (store.subscribe(), config.retain_free_bytes);
+    Arc::new(move || {
+        let settings = settings.borrow();
+        Policy {
+            retain_days: settings.retain_days,
+            retain_bytes: settings.retain_bytes,
+            retain_free_bytes,
+            disk_reserve_bytes: settings.disk_reserve_bytes,
+        }
+    })
 }
 
 async fn bind(config: &Config) -> Result<TcpListener, Error> {

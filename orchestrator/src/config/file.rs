@@ -26,6 +26,8 @@ pub(super) struct FileConfig {
     pub(super) worker: Option<PathBuf>,
     pub(super) formats_dir: Option<PathBuf>,
     pub(super) disk_reserve_bytes: Option<u64>,
+    pub(super) retain_free_bytes: Option<u64>,
+    pub(super) resume: Option<bool>,
     pub(super) waiting_timeout_s: Option<u64>,
     pub(super) default_output_format: Option<String>,
     pub(super) default_video_quality: Option<String>,

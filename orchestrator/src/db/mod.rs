@@ -2,12 +2,14 @@
 
 mod coins;
 mod config;
+mod library;
 mod live_sessions;
 mod recordings;
 mod totals;
 
 pub(crate) use coins::{CoinRow, LiveList, Observation};
-pub(crate) use live_sessions::{NewSession, SessionKind};
+pub(crate) use library::{Candidate, Filter};
+pub(crate) use live_sessions::{NewSession, SessionKind, StateChange, WantedSession};
 pub(crate) use recordings::{FileProgress, NewRecording, RecordingRow};
 
 use crate::{Error, error::Kind};
@@ -20,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0001_sessions_and_recordings.sql")),
     M::up(include_str!("migrations/0002_settings_and_coins.sql")),
+    M::up(include_str!("migrations/0003_recordings_that_last.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 /// Calls that may wait for the thread; more callers wait to get in line.

@@ -2,6 +2,7 @@
 
 use super::Db;
 use crate::Error;
+use haven_wire::Gap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ pub(crate) struct NewRecording {
     pub(crate) format: String,
     /// JSON: the API's `config`.
     pub(crate) config: String,
+    /// JSON: what a worker must be told to go on with it.
+    pub(crate) settings: String,
     pub(crate) started_at_ms: i64,
     pub(crate) path: PathBuf,
 }
@@ -32,6 +35,7 @@ pub(crate) struct FileRow {
     pub(crate) path: PathBuf,
     pub(crate) started_at_ms: i64,
     pub(crate) progress: FileProgress,
+    pub(crate) gaps: Vec<Gap>,
     pub(crate) end_reason: Option<String>,
 }
 
@@ -39,12 +43,24 @@ pub(crate) struct FileRow {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RecordingRow {
     pub(crate) id: i64,
+    pub(crate) session_id: i64,
     pub(crate) key: String,
     pub(crate) format: String,
     pub(crate) config: String,
     pub(crate) started_at_ms: i64,
     pub(crate) ended_at_ms: Option<i64>,
     pub(crate) end_reason: Option<String>,
+    pub(crate) settings: String,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) kept: bool,
+    /// It is to go on with its session.
+    pub(crate) wanted: bool,
+    /// Path, length and size of the file made of all its files.
+    pub(crate) joined: Option<(PathBuf, u64, u64)>,
+    /// The LiveKit room, if it was joined.
+    pub(crate) room_name: Option<String>,
+    /// JSON: the coin as it was at the session's start.
+    pub(crate) stream_info: Option<String>,
     pub(crate) files: Vec<FileRow>,
 }
 
@@ -54,14 +70,16 @@ impl Db {
         self.call("storing the recording", move |connection| {
             let transaction = connection.transaction()?;
             transaction.execute(
-                "INSERT INTO recordings (session_id, key, format, config, started_at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO recordings (session_id, key, format, config, settings, started_at_ms,
+                 directory, wanted) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)",
                 params![
                     new.session_id,
                     new.key,
                     new.format,
                     new.config,
-                    new.started_at_ms
+                    new.settings,
+                    new.started_at_ms,
+                    new.path.parent().map(as_text)
                 ],
             )?;
             let id = transaction.last_insert_rowid();
@@ -99,25 +117,28 @@ impl Db {
         .await
     }
 
-    /// Stores that a file is complete.
-    pub(crate) async fn end_part(
+    /// Stores how far a file is, and that it is complete where `reason` says why it ended.
+    pub(crate) async fn store_part(
         &self,
         id: i64,
         part: u32,
         progress: FileProgress,
-        reason: String,
+        gaps: Vec<Gap>,
+        reason: Option<String>,
     ) -> Result<(), Error> {
+        let gaps = serde_json::to_string(&gaps).unwrap_or_else(|_| "[]".into());
         self.call("storing the recording's part", move |connection| {
             connection
                 .execute(
                     "UPDATE recording_files SET duration_ms = ?3, bytes = ?4, dropped_frames = ?5,
-                     end_reason = ?6 WHERE recording_id = ?1 AND part = ?2",
+                     gaps = ?6, end_reason = ?7 WHERE recording_id = ?1 AND part = ?2",
                     params![
                         id,
                         part,
                         signed(progress.duration_ms),
                         signed(progress.bytes),
                         signed(progress.dropped_frames),
+                        gaps,
                         reason
                     ],
                 )
@@ -126,20 +147,23 @@ impl Db {
         .await
     }
 
-    /// Stores a recording's end, and its final configuration (the encoder in use).
+    /// Stores a recording's end, and its final configuration (the encoder in use). One that is
+    /// still `wanted` goes on when its session is taken up.
     pub(crate) async fn end_recording(
         &self,
         id: i64,
         ended_at_ms: i64,
         reason: String,
         config: Option<String>,
+        wanted: bool,
     ) -> Result<(), Error> {
         self.call("storing the recording's end", move |connection| {
             connection
                 .execute(
                     "UPDATE recordings SET ended_at_ms = ?2, end_reason = ?3,
-                     config = coalesce(?4, config) WHERE id = ?1 AND ended_at_ms IS NULL",
-                    params![id, ended_at_ms, reason, config],
+                     config = coalesce(?4, config), wanted = ?5
+                     WHERE id = ?1 AND ended_at_ms IS NULL",
+                    params![id, ended_at_ms, reason, config, wanted],
                 )
                 .map(drop)
         })
@@ -168,9 +192,11 @@ impl Db {
         self.call("looking for the last recording", move |connection| {
             let row = connection
                 .query_row(
-                    "SELECT * FROM recordings WHERE key = ?1 AND ended_at_ms >= ?2
-                     AND (?3 IS NULL OR id = ?3) AND (?4 IS NULL OR format = ?4)
-                     ORDER BY ended_at_ms DESC, id DESC LIMIT 1",
+                    &format!(
+                        "{SELECT} WHERE r.key = ?1 AND r.ended_at_ms >= ?2
+                         AND (?3 IS NULL OR r.id = ?3) AND (?4 IS NULL OR r.format = ?4)
+                         ORDER BY r.ended_at_ms DESC, r.id DESC LIMIT 1"
+                    ),
                     params![key, since_ms, id, format],
                     recording,
                 )
@@ -180,16 +206,41 @@ impl Db {
         .await
     }
 
-    /// The recordings that have no end.
-    pub(crate) async fn running_recordings(&self) -> Result<Vec<RecordingRow>, Error> {
+    /// The recordings that have no end, and those that are to go on.
+    pub(crate) async fn unfinished_recordings(&self) -> Result<Vec<RecordingRow>, Error> {
         self.call("looking for recordings", move |connection| {
+            let sql = format!("{SELECT} WHERE r.ended_at_ms IS NULL OR r.wanted = 1 ORDER BY r.id");
             let rows = connection
-                .prepare("SELECT * FROM recordings WHERE ended_at_ms IS NULL ORDER BY id")?
+                .prepare(&sql)?
                 .query_map([], recording)?
                 .collect::<rusqlite::Result<Vec<_>>>()?;
             rows.into_iter()
                 .map(|row| with_files(connection, row))
                 .collect()
+        })
+        .await
+    }
+
+    /// A recording goes on that had ended with its server.
+    pub(crate) async fn reopen_recording(&self, id: i64) -> Result<(), Error> {
+        self.call("taking the recording up", move |connection| {
+            connection
+                .execute(
+                    "UPDATE recordings SET ended_at_ms = NULL, end_reason = NULL, wanted = 1
+                     WHERE id = ?1",
+                    [id],
+                )
+                .map(drop)
+        })
+        .await
+    }
+
+    /// A recording does not go on under another server.
+    pub(crate) async fn give_up_recording(&self, id: i64) -> Result<(), Error> {
+        self.call("storing the recording's end", move |connection| {
+            connection
+                .execute("UPDATE recordings SET wanted = 0 WHERE id = ?1", [id])
+                .map(drop)
         })
         .await
     }
@@ -204,6 +255,10 @@ impl Db {
         .await
     }
 }
+
+/// Recordings with what is known of their sessions.
+pub(super) const SELECT: &str = "SELECT r.*, s.room_name, s.stream_info FROM recordings r
+     JOIN live_sessions s ON s.id = r.session_id";
 
 fn insert_file(
     connection: &Connection,
@@ -221,20 +276,40 @@ fn insert_file(
         .map(drop)
 }
 
-fn recording(row: &Row<'_>) -> rusqlite::Result<RecordingRow> {
+pub(super) fn recording(row: &Row<'_>) -> rusqlite::Result<RecordingRow> {
+    let path_of = |name: &str| {
+        let text = row.get::<_, Option<String>>(name);
+        text.map(|text| text.map(PathBuf::from))
+    };
+    let joined = path_of("joined_path")?;
+    let lengths = (
+        unsigned(row.get("joined_duration_ms")?),
+        unsigned(row.get("joined_bytes")?),
+    );
     Ok(RecordingRow {
         id: row.get("id")?,
+        session_id: row.get("session_id")?,
         key: row.get("key")?,
         format: row.get("format")?,
         config: row.get("config")?,
         started_at_ms: row.get("started_at_ms")?,
         ended_at_ms: row.get("ended_at_ms")?,
         end_reason: row.get("end_reason")?,
+        settings: row.get("settings")?,
+        directory: path_of("directory")?,
+        kept: row.get("kept")?,
+        wanted: row.get("wanted")?,
+        joined: joined.map(|path| (path, lengths.0, lengths.1)),
+        room_name: row.get("room_name")?,
+        stream_info: row.get("stream_info")?,
         files: Vec::new(),
     })
 }
 
-fn with_files(connection: &Connection, mut row: RecordingRow) -> rusqlite::Result<RecordingRow> {
+pub(super) fn with_files(
+    connection: &Connection,
+    mut row: RecordingRow,
+) -> rusqlite::Result<RecordingRow> {
     row.files = connection
         .prepare("SELECT * FROM recording_files WHERE recording_id = ?1 ORDER BY part")?
         .query_map([row.id], |file| {
@@ -247,6 +322,7 @@ fn with_files(connection: &Connection, mut row: RecordingRow) -> rusqlite::Resul
                     bytes: unsigned(file.get("bytes")?),
                     dropped_frames: unsigned(file.get("dropped_frames")?),
                 },
+                gaps: serde_json::from_str(&file.get::<_, String>("gaps")?).unwrap_or_default(),
                 end_reason: file.get("end_reason")?,
             })
         })?
@@ -254,15 +330,15 @@ fn with_files(connection: &Connection, mut row: RecordingRow) -> rusqlite::Resul
     Ok(row)
 }
 
-fn as_text(path: &Path) -> String {
+pub(super) fn as_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn signed(value: u64) -> i64 {
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn unsigned(value: i64) -> u64 {
+pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
@@ -284,6 +360,7 @@ mod tests {
             key: "demo".into(),
             format: "h264".into(),
             config: "{}".into(),
+            settings: "{}".into(),
             started_at_ms: 2,
             path: "/r/demo.mp4".into(),
         };
@@ -294,7 +371,7 @@ mod tests {
     #[tokio::test]
     async fn a_recording_is_found_by_key_once_it_ended() {
         let (db, _, id) = db_with_recording().await;
-        assert_eq!(db.running_recordings().await.unwrap().len(), 1);
+        assert_eq!(db.unfinished_recordings().await.unwrap().len(), 1);
         let last = |since| db.last_recording("demo".into(), since, None, None);
         assert_eq!(last(0).await.unwrap(), None);
 
@@ -303,27 +380,34 @@ mod tests {
             bytes: 9,
             dropped_frames: 1,
         };
-        db.end_part(id, 1, progress, "worker_crashed".into())
+        let gaps = vec![Gap {
+            at_ms: 3,
+            for_ms: 4,
+        }];
+        let reason = Some("worker_crashed".to_owned());
+        db.store_part(id, 1, progress, gaps.clone(), reason)
             .await
             .unwrap();
         db.insert_part(id, 2, "/r/demo_2.mp4".into(), 7)
             .await
             .unwrap();
         let config = Some("{\"a\":1}".to_owned());
-        db.end_recording(id, 1000, "stopped".into(), config)
+        db.end_recording(id, 1000, "stopped".into(), config, false)
             .await
             .unwrap();
 
         let row = last(1000).await.unwrap().unwrap();
         assert_eq!((row.id, row.files.len()), (id, 2));
         assert_eq!(row.files[0].progress, progress);
+        assert_eq!(row.files[0].gaps, gaps);
+        assert_eq!(row.directory.as_deref(), Some(Path::new("/r")));
         assert_eq!(row.config, "{\"a\":1}");
         assert_eq!(last(1001).await.unwrap(), None);
         let of_format =
             |format: &str| db.last_recording("demo".into(), 0, None, Some(format.to_owned()));
         assert!(of_format("h264").await.unwrap().is_some());
         assert!(of_format("vp9").await.unwrap().is_none());
-        assert!(db.running_recordings().await.unwrap().is_empty());
+        assert!(db.unfinished_recordings().await.unwrap().is_empty());
         assert!(db.knows_path("/r/demo_2.mp4".into()).await.unwrap());
         assert!(!db.knows_path("/r/demo_3.mp4".into()).await.unwrap());
     }
@@ -331,10 +415,10 @@ mod tests {
     #[tokio::test]
     async fn an_end_is_stored_once() {
         let (db, session_id, id) = db_with_recording().await;
-        db.end_recording(id, 5, "stopped".into(), None)
+        db.end_recording(id, 5, "stopped".into(), None, false)
             .await
             .unwrap();
-        db.end_recording(id, 9, "interrupted".into(), None)
+        db.end_recording(id, 9, "interrupted".into(), None, false)
             .await
             .unwrap();
         let row = db.last_recording("demo".into(), 0, Some(id), None).await;
@@ -342,7 +426,7 @@ mod tests {
         db.end_session(session_id, 6, "stopped".into())
             .await
             .unwrap();
-        assert_eq!(db.end_dead_sessions(9).await.unwrap(), 0);
+        assert_eq!(db.end_dead_sessions(9, Vec::new()).await.unwrap(), 0);
     }
 
     #[tokio::test]
@@ -354,6 +438,7 @@ mod tests {
             key: "x".into(),
             format: "h264".into(),
             config: "{}".into(),
+            settings: "{}".into(),
             started_at_ms: 2,
             path: "/r/other.mp4".into(),
         };
@@ -364,6 +449,6 @@ mod tests {
             ..new
         };
         assert!(db.insert_recording(new).await.is_err());
-        assert_eq!(db.running_recordings().await.unwrap().len(), 1);
+        assert_eq!(db.unfinished_recordings().await.unwrap().len(), 1);
     }
 }

@@ -1,8 +1,8 @@
 //! What may be recorded: the contract's formats, and what the probe says of this machine.
 
-use super::Config;
+use super::recording::{Config, Settings};
 use crate::{Error, error::Kind};
-use haven_wire::{ChosenEncoders, FormatProbe, Probe, QualityPreset};
+use haven_wire::{AudioChoice, COPIED, FormatProbe, NO_VIDEO, Probe, QualityPreset, Split};
 use std::collections::BTreeMap;
 
 /// A format that the API promises.
@@ -16,7 +16,7 @@ struct Promised {
 }
 
 /// What the API promises is listed on every machine, available or not.
-const PROMISED: [Promised; 4] = [
+const PROMISED: [Promised; 5] = [
     Promised {
         name: "av1",
         aliases: &[],
@@ -45,9 +45,17 @@ const PROMISED: [Promised; 4] = [
         name: "source",
         aliases: &[],
         description: "The publisher's own encoding, untouched",
-        codec: "copy",
-        audio_codec: "copy",
+        codec: COPIED,
+        audio_codec: "opus",
         container: "mp4",
+    },
+    Promised {
+        name: "wav",
+        aliases: &[],
+        description: "Uncompressed sound, without pictures",
+        codec: NO_VIDEO,
+        audio_codec: "pcm_s16le",
+        container: "wav",
     },
 ];
 
@@ -63,19 +71,55 @@ const PRESETS: [(&str, u32, u32); 3] = [
 pub(crate) struct Plan {
     /// Name of the format, aliases resolved.
     pub(crate) format: String,
-    pub(crate) quality: String,
-    /// The file's extension.
-    pub(crate) extension: String,
     pub(crate) config: Config,
-    /// What the probe chose, for the worker.
-    pub(crate) encoders: ChosenEncoders,
+    /// What the worker is told beside.
+    pub(crate) settings: Settings,
+}
+
+impl Plan {
+    /// The same with these voices, and split like this.
+    pub(crate) fn with(mut self, audio: AudioChoice, split: Split) -> Self {
+        self.settings.audio = audio;
+        self.settings.split = split;
+        self
+    }
+}
+
+/// A format, and whether the worker has it at all.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) probe: FormatProbe,
+    offered: bool,
+}
+
+impl Known {
+    /// Whether a recording in this format can be made here. What is copied, and sound alone, need
+    /// no encoder.
+    pub(crate) fn available(&self) -> bool {
+        self.offered && self.probe.available()
+    }
+
+    /// FFmpeg's name of the video codec; none for sound alone.
+    pub(crate) fn video_codec(&self) -> Option<&str> {
+        Some(self.probe.codec.as_str()).filter(|codec| *codec != NO_VIDEO)
+    }
+}
+
+/// Whether a codec has no bit rate to be chosen.
+fn has_no_rate(codec: &str) -> bool {
+    matches!(codec, COPIED | NO_VIDEO) || codec.starts_with("pcm_")
 }
 
 /// Every format: those of the probe, and those promised that it doesn't have.
-pub(crate) fn known_formats(probe: Option<&Probe>) -> BTreeMap<String, FormatProbe> {
-    let mut formats = probe.map(|probe| probe.formats.clone()).unwrap_or_default();
+pub(crate) fn known_formats(probe: Option<&Probe>) -> BTreeMap<String, Known> {
+    let offered = probe.map(|probe| probe.formats.clone()).unwrap_or_default();
+    let offered = offered.into_iter().map(|(name, probe)| {
+        let offered = true;
+        (name, Known { probe, offered })
+    });
+    let mut formats: BTreeMap<_, _> = offered.collect();
     for promised in PROMISED {
-        let format = || FormatProbe {
+        let probe = || FormatProbe {
             description: promised.description.to_owned(),
             codec: promised.codec.to_owned(),
             audio_codec: promised.audio_codec.to_owned(),
@@ -85,7 +129,10 @@ pub(crate) fn known_formats(probe: Option<&Probe>) -> BTreeMap<String, FormatPro
         };
         formats
             .entry(promised.name.to_owned())
-            .or_insert_with(format);
+            .or_insert_with(|| Known {
+                probe: probe(),
+                offered: false,
+            });
     }
     formats
 }
@@ -113,7 +160,7 @@ pub(crate) fn plan(probe: Option<&Probe>, format: &str, quality: &str) -> Result
         .or_else(|| {
             formats
                 .iter()
-                .find(|(_, probe)| probe.aliases.iter().any(|alias| alias == format))
+                .find(|(_, known)| known.probe.aliases.iter().any(|alias| alias == format))
         })
         .ok_or_else(|| {
             let known: Vec<_> = formats.keys().map(String::as_str).collect();
@@ -122,24 +169,29 @@ pub(crate) fn plan(probe: Option<&Probe>, format: &str, quality: &str) -> Result
                 format_args!("names no recording format: known are {}", known.join(", ")),
             )
         })?;
-    let (name, probe) = found;
+    let (name, known) = found;
+    let probe = &known.probe;
     let preset = preset(probe, quality)?;
-    if !probe.available() {
+    if !known.available() {
         return Err(unavailable(name, probe));
     }
+    let rate = |codec: &str, kbps: u32| (!has_no_rate(codec)).then(|| format!("{kbps}k"));
     Ok(Plan {
         format: name.clone(),
-        quality: quality.to_owned(),
-        extension: probe.container.clone(),
         config: Config {
-            video_codec: probe.codec.clone(),
+            video_codec: known.video_codec().map(ToOwned::to_owned),
             audio_codec: probe.audio_codec.clone(),
-            video_bitrate: format!("{}k", preset.video_kbps),
-            audio_bitrate: format!("{}k", preset.audio_kbps),
+            video_bitrate: rate(&probe.codec, preset.video_kbps),
+            audio_bitrate: rate(&probe.audio_codec, preset.audio_kbps),
             format: probe.container.clone(),
             encoder: probe.encoder.clone(),
         },
-        encoders: probe.chosen.clone(),
+        settings: Settings {
+            quality: quality.to_owned(),
+            extension: probe.container.clone(),
+            encoders: probe.chosen.clone(),
+            ..Settings::default()
+        },
     })
 }
 
@@ -177,6 +229,7 @@ fn unavailable(name: &str, probe: &FormatProbe) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use haven_wire::ChosenEncoders;
 
     fn probe() -> Probe {
         let h264 = FormatProbe {
@@ -207,13 +260,16 @@ mod tests {
     fn an_alias_means_its_format() {
         let plan = plan(Some(&probe()), "mp4", "high").unwrap();
         assert_eq!(
-            (plan.format.as_str(), plan.extension.as_str()),
+            (plan.format.as_str(), plan.settings.extension.as_str()),
             ("h264", "mp4")
         );
-        assert_eq!(plan.config.video_bitrate, "4000k");
-        assert_eq!(plan.config.audio_bitrate, "192k");
+        assert_eq!(plan.config.video_bitrate.as_deref(), Some("4000k"));
+        assert_eq!(plan.config.audio_bitrate.as_deref(), Some("192k"));
         assert_eq!(plan.config.encoder.as_deref(), Some("x264enc"));
-        assert_eq!(plan.encoders.video.as_deref(), Some("x264enc-slow"));
+        assert_eq!(
+            plan.settings.encoders.video.as_deref(),
+            Some("x264enc-slow")
+        );
     }
 
     #[test]
@@ -221,7 +277,7 @@ mod tests {
         let error = plan(Some(&probe()), "avi", "low").unwrap_err();
         assert_eq!(error.kind(), Kind::Unprocessable);
         assert!(
-            error.message().contains("av1, h264, source, vp9"),
+            error.message().contains("av1, h264, source, vp9, wav"),
             "{error}"
         );
         let error = plan(Some(&probe()), "h264", "best").unwrap_err();
@@ -241,9 +297,30 @@ mod tests {
         assert!(error.message().contains("formats.toml:7"), "{error}");
         for error in [
             plan(Some(&probe()), "source", "low"),
+            plan(Some(&probe()), "wav", "low"),
             plan(None, "h264", "low"),
         ] {
             assert_eq!(error.unwrap_err().kind(), Kind::Unavailable);
+        }
+    }
+
+    #[test]
+    fn what_is_copied_needs_no_encoder_and_has_no_rate() {
+        let mut offers = probe();
+        for (name, codec, audio_codec) in
+            [("source", COPIED, COPIED), ("wav", NO_VIDEO, "pcm_s16le")]
+        {
+            let format = FormatProbe {
+                codec: codec.into(),
+                audio_codec: audio_codec.into(),
+                container: "x".into(),
+                ..FormatProbe::default()
+            };
+            offers.formats.insert(name.into(), format);
+            let plan = plan(Some(&offers), name, "low").unwrap();
+            assert_eq!(plan.config.video_codec.is_some(), name == "source");
+            let rates = (plan.config.video_bitrate, plan.config.audio_bitrate);
+            assert_eq!(rates, (None, None));
         }
     }
 }

@@ -61,8 +61,23 @@ impl Library {
         extension: &str,
         at_ms: i64,
     ) -> Result<Reservation, Error> {
-        let this = self.clone();
-        tokio::task::spawn_blocking(move || this.check_space())
+        self.new_file_in(None, key, extension, at_ms).await
+    }
+
+    /// A name for a further file of a recording: beside the others of it, in `folder`.
+    ///
+    /// # Errors
+    /// As [`Library::new_file`].
+    pub(crate) async fn new_file_in(
+        &self,
+        folder: Option<&Path>,
+        key: &str,
+        extension: &str,
+        at_ms: i64,
+    ) -> Result<Reservation, Error> {
+        let dir = folder.unwrap_or(&self.dir).to_owned();
+        let (this, place) = (self.clone(), dir.clone());
+        tokio::task::spawn_blocking(move || this.check_space(&place))
             .await
             .map_err(|error| Error::internal("looking for disk space", error))??;
         let name = format!("{}_{}", stem(key), compact_time(at_ms));
@@ -71,7 +86,7 @@ impl Library {
                 1 => format!("{name}.{extension}"),
                 number => format!("{name}_{number}.{extension}"),
             };
-            let Some(reservation) = self.reserve(self.dir.join(file)) else {
+            let Some(reservation) = self.reserve(dir.join(file)) else {
                 continue;
             };
             let taken = reservation.path.symlink_metadata().is_ok()
@@ -93,18 +108,22 @@ impl Library {
             })
     }
 
-    fn check_space(&self) -> Result<(), Error> {
+    /// Where new recordings lie.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn check_space(&self, dir: &Path) -> Result<(), Error> {
         let fail = |error| {
             Error::new(
                 Kind::Internal,
                 "recording_dir",
-                format!("The recording folder {} can't be used", self.dir.display()),
+                format!("The recording folder {} can't be used", dir.display()),
             )
             .caused_by(error)
         };
-        std::fs::create_dir_all(&self.dir).map_err(fail)?;
-        let space = rustix::fs::statvfs(&self.dir).map_err(|error| fail(error.into()))?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        std::fs::create_dir_all(dir).map_err(fail)?;
+        let free = free_bytes(dir).map_err(fail)?;
         if free < self.reserve_bytes {
             return Err(Error::new(
                 Kind::InsufficientStorage,
@@ -118,6 +137,15 @@ impl Library {
         }
         Ok(())
     }
+}
+
+/// Bytes that are free for us on the disk of a folder.
+///
+/// # Errors
+/// When the folder isn't there or can't be asked.
+pub(crate) fn free_bytes(folder: &Path) -> std::io::Result<u64> {
+    let space = rustix::fs::statvfs(folder)?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
 /// A worker that fails early may have made the file already.
@@ -200,6 +228,7 @@ mod tests {
             key: "a:b".into(),
             format: "h264".into(),
             config: "{}".into(),
+            settings: "{}".into(),
             started_at_ms: 0,
             path: second.path().into(),
         };

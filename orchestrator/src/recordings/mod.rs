@@ -1,10 +1,18 @@
-//! Recordings: what they are called, where their files lie, what may be recorded.
+//! Recordings: what they are called, where their files lie, what may be recorded, and what becomes
+//! of them.
 
+mod archive;
+mod files;
 mod formats;
 mod library;
 mod recording;
 pub(crate) mod recovery;
+mod retention;
+mod sidecar;
 
-pub(crate) use formats::{Plan, known_formats, plan, presets};
-pub(crate) use library::{Library, remove_if_empty};
-pub(crate) use recording::{Config, Ended, Part, Recording};
+pub(crate) use archive::{Archive, Served, Which};
+pub(crate) use files::lies_in;
+pub(crate) use formats::{Known, Plan, known_formats, plan, presets};
+pub(crate) use library::{Library, free_bytes, remove_if_empty};
+pub(crate) use recording::{Ended, Joined, Part, Recording, SOURCE_CHANGED, SPLIT};
+pub(crate) use retention::{Keeper, Policy, PolicySource};

@@ -4,23 +4,42 @@ use crate::{
     clock,
     db::{FileProgress, RecordingRow},
 };
-use serde::{Deserialize, Serialize};
+use haven_wire::{AudioChoice, ChosenEncoders, Gap, Split};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
+/// Why a file ended that was to be split there.
+pub(crate) const SPLIT: &str = "split";
+/// Why a file ended whose publisher changed its encoding.
+pub(crate) const SOURCE_CHANGED: &str = "source_changed";
+
 /// The API's `config`: what is recorded how.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Config {
-    /// FFmpeg's name of the video encoder, which existing frontends show.
-    pub(crate) video_codec: String,
+    /// FFmpeg's name of the video encoder, which existing frontends show; none without video.
+    pub(crate) video_codec: Option<String>,
     pub(crate) audio_codec: String,
-    /// As `2000k`.
-    pub(crate) video_bitrate: String,
-    pub(crate) audio_bitrate: String,
+    /// As `2000k`; none where nothing is encoded.
+    pub(crate) video_bitrate: Option<String>,
+    pub(crate) audio_bitrate: Option<String>,
     /// The container.
     pub(crate) format: String,
     /// The GStreamer element in use.
     pub(crate) encoder: Option<String>,
+}
+
+/// What a worker must be told to begin a recording, and to go on with it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Settings {
+    pub(crate) quality: String,
+    /// The extension to ask for.
+    pub(crate) extension: String,
+    /// What the probe chose.
+    pub(crate) encoders: ChosenEncoders,
+    pub(crate) audio: AudioChoice,
+    pub(crate) split: Split,
 }
 
 /// One file of a recording.
@@ -31,8 +50,44 @@ pub(crate) struct Part {
     pub(crate) path: PathBuf,
     pub(crate) started_at_ms: i64,
     pub(crate) progress: FileProgress,
+    /// When nothing came, in the file's own time.
+    pub(crate) gaps: Vec<Gap>,
     /// Why it ended; none while it is written.
     pub(crate) end_reason: Option<String>,
+}
+
+impl Part {
+    /// A file that is about to be written.
+    pub(crate) fn new(number: u32, path: PathBuf, started_at_ms: i64) -> Self {
+        Self {
+            number,
+            path,
+            started_at_ms,
+            progress: FileProgress::default(),
+            gaps: Vec::new(),
+            end_reason: None,
+        }
+    }
+
+    /// Whether nothing was recorded between this file and the next one. A recording that was
+    /// split, or whose source changed, went on without a break.
+    fn is_followed_by_a_pause(&self) -> bool {
+        self.end_reason
+            .as_deref()
+            .is_some_and(|reason| reason != SPLIT && reason != SOURCE_CHANGED)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "part": self.number,
+            "path": self.path.to_string_lossy(),
+            "start_time": clock::rfc3339(self.started_at_ms),
+            "duration_s": clock::seconds(self.progress.duration_ms),
+            "bytes": self.progress.bytes,
+            "dropped_frames": self.progress.dropped_frames,
+            "reason": self.end_reason,
+        })
+    }
 }
 
 /// How a recording ended.
@@ -42,55 +97,73 @@ pub(crate) struct Ended {
     pub(crate) reason: String,
 }
 
+/// The file that was made of all files of a recording.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Joined {
+    pub(crate) path: PathBuf,
+    pub(crate) duration_ms: u64,
+    pub(crate) bytes: u64,
+}
+
 /// A recording with its files.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Recording {
     pub(crate) id: i64,
+    pub(crate) session_id: i64,
     /// The session's key.
     pub(crate) key: String,
     pub(crate) format: String,
     pub(crate) config: Config,
+    pub(crate) settings: Settings,
     pub(crate) started_at_ms: i64,
     pub(crate) parts: Vec<Part>,
     pub(crate) ended: Option<Ended>,
+    pub(crate) kept: bool,
+    pub(crate) joined: Option<Joined>,
+}
+
+/// What was stored as JSON. What can't be read counts as empty.
+fn stored<T: Default + DeserializeOwned>(id: i64, text: &str) -> T {
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        tracing::warn!(recording_id = id, %error, "a stored configuration can't be read");
+        T::default()
+    })
 }
 
 impl Recording {
-    /// A recording as it was stored. An unreadable configuration is shown empty.
+    /// A recording as it was stored.
     pub(crate) fn from_row(row: RecordingRow) -> Self {
-        let config = serde_json::from_str(&row.config).unwrap_or_else(|error| {
-            tracing::warn!(recording_id = row.id, %error, "a stored configuration can't be read");
-            Config {
-                video_codec: String::new(),
-                audio_codec: String::new(),
-                video_bitrate: String::new(),
-                audio_bitrate: String::new(),
-                format: String::new(),
-                encoder: None,
-            }
-        });
         let parts = row.files.into_iter().map(|file| Part {
             number: file.part,
             path: file.path,
             started_at_ms: file.started_at_ms,
             progress: file.progress,
+            gaps: file.gaps,
             end_reason: file.end_reason,
         });
         Self {
             id: row.id,
+            session_id: row.session_id,
             key: row.key,
             format: row.format,
-            config,
+            config: stored(row.id, &row.config),
+            settings: stored(row.id, &row.settings),
             started_at_ms: row.started_at_ms,
             parts: parts.collect(),
             ended: row
                 .ended_at_ms
                 .zip(row.end_reason)
                 .map(|(at_ms, reason)| Ended { at_ms, reason }),
+            kept: row.kept,
+            joined: row.joined.map(|(path, duration_ms, bytes)| Joined {
+                path,
+                duration_ms,
+                bytes,
+            }),
         }
     }
 
-    /// The file that is being written.
+    /// The newest file that is being written. For a moment the one before it may be, too.
     pub(crate) fn open_part(&mut self) -> Option<&mut Part> {
         self.parts
             .last_mut()
@@ -105,6 +178,11 @@ impl Recording {
         }
     }
 
+    /// The number of the next file.
+    pub(crate) fn next_part(&self) -> u32 {
+        self.parts.last().map_or(1, |part| part.number + 1)
+    }
+
     /// Where its first file is.
     pub(crate) fn output_path(&self) -> String {
         self.parts
@@ -113,39 +191,58 @@ impl Recording {
             .unwrap_or_default()
     }
 
+    /// The folder its files lie in.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        let first = self.parts.first()?;
+        first.path.parent().map(Path::to_owned)
+    }
+
+    /// Bytes of its files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.sum(|file| file.bytes)
+    }
+
+    /// The state in the API's words.
+    pub(crate) fn state(&self) -> &'static str {
+        match self.ended.as_ref().map(|ended| ended.reason.as_str()) {
+            None => "recording",
+            Some("interrupted") => "interrupted",
+            Some(reason) if reason.starts_with("error:") => "failed",
+            Some(_) => "finished",
+        }
+    }
+
     fn sum(&self, of: impl Fn(&FileProgress) -> u64) -> u64 {
         self.parts.iter().map(|part| of(&part.progress)).sum()
     }
 
-    /// Pauses between the files, in the recording's own time.
+    /// When nothing came, and the pauses between the files; in the time of the files one after
+    /// the other. A pause between files takes none of that time.
     fn gaps(&self) -> Vec<Value> {
-        let mut at_ms = 0;
+        let gap =
+            |at_ms, for_ms| json!({"at_s": clock::seconds(at_ms), "for_s": clock::seconds(for_ms)});
+        let mut place_ms = 0;
         let mut gaps = Vec::new();
-        for pair in self.parts.windows(2) {
-            let length = pair[0].progress.duration_ms;
-            at_ms += length;
-            let end_ms = pair[0].started_at_ms.saturating_add_unsigned(length);
-            let for_ms = u64::try_from(pair[1].started_at_ms - end_ms).unwrap_or(0);
-            if for_ms > 0 {
-                gaps.push(json!({"at_s": clock::seconds(at_ms), "for_s": clock::seconds(for_ms)}));
+        for (index, part) in self.parts.iter().enumerate() {
+            let within = part.gaps.iter();
+            gaps.extend(within.map(|within| gap(place_ms + within.at_ms, within.for_ms)));
+            place_ms += part.progress.duration_ms;
+            let end_ms = part
+                .started_at_ms
+                .saturating_add_unsigned(part.progress.duration_ms);
+            if let Some(next) = self.parts.get(index + 1)
+                && part.is_followed_by_a_pause()
+                && let Ok(for_ms) = u64::try_from(next.started_at_ms - end_ms)
+                && for_ms > 0
+            {
+                gaps.push(gap(place_ms, for_ms));
             }
         }
         gaps
     }
 
     fn parts_json(&self) -> Vec<Value> {
-        self.parts
-            .iter()
-            .map(|part| {
-                json!({
-                    "path": part.path.to_string_lossy(),
-                    "start_time": clock::rfc3339(part.started_at_ms),
-                    "duration_s": clock::seconds(part.progress.duration_ms),
-                    "bytes": part.progress.bytes,
-                    "reason": part.end_reason,
-                })
-            })
-            .collect()
+        self.parts.iter().map(Part::json).collect()
     }
 
     /// The answer to `GET /api/recording/status/{mint_id}` for a running recording.
@@ -155,11 +252,12 @@ impl Recording {
             "is_recording": true,
             "recording_id": self.id,
             "output_format": self.format,
+            "audio": self.settings.audio,
             "start_time": clock::rfc3339(self.started_at_ms),
             "output_path": self.output_path(),
             "config": self.config,
             "duration_s": clock::seconds(self.sum(|file| file.duration_ms)),
-            "bytes": self.sum(|file| file.bytes),
+            "bytes": self.bytes(),
             "dropped_frames": self.sum(|file| file.dropped_frames),
             "gaps": self.gaps(),
             "parts": self.parts_json(),
@@ -173,6 +271,7 @@ impl Recording {
             "mint_id": self.key,
             "recording_id": self.id,
             "output_format": self.format,
+            "audio": self.settings.audio,
             "output_path": self.output_path(),
             "config": self.config,
             "parts": self.parts_json(),
@@ -181,69 +280,128 @@ impl Recording {
 
     /// The answer to `POST /api/recording/stop`.
     pub(crate) fn stopped_json(&self) -> Value {
-        let mut answer = Map::new();
+        let mut answer = self.ended_json();
         answer.insert("success".into(), true.into());
-        if let Value::Object(status) = self.status_json() {
-            answer.extend(status);
-        }
-        answer.remove("is_recording");
-        answer.insert(
-            "end_time".into(),
-            self.ended
-                .as_ref()
-                .map(|ended| clock::rfc3339(ended.at_ms))
-                .into(),
-        );
-        answer.insert(
-            "end_reason".into(),
-            self.ended.as_ref().map(|ended| ended.reason.clone()).into(),
-        );
         Value::Object(answer)
+    }
+
+    /// The recording in the library.
+    pub(crate) fn library_json(&self) -> Map<String, Value> {
+        let mut shown = self.ended_json();
+        shown.insert("session_id".into(), self.session_id.into());
+        shown.insert("state".into(), self.state().into());
+        shown.insert("kept".into(), self.kept.into());
+        let joined = self.joined.as_ref().map(|joined| {
+            json!({
+                "path": joined.path.to_string_lossy(),
+                "duration_s": clock::seconds(joined.duration_ms),
+                "bytes": joined.bytes,
+            })
+        });
+        shown.insert("joined".into(), joined.into());
+        shown
+    }
+
+    fn ended_json(&self) -> Map<String, Value> {
+        let mut shown = match self.status_json() {
+            Value::Object(status) => status,
+            _ => Map::new(),
+        };
+        shown.remove("is_recording");
+        let ended = self.ended.as_ref();
+        let end_time = ended.map(|ended| clock::rfc3339(ended.at_ms));
+        shown.insert("end_time".into(), end_time.into());
+        let reason = ended.map(|ended| ended.reason.clone());
+        shown.insert("end_reason".into(), reason.into());
+        shown
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn part(number: u32, started_at_ms: i64, duration_ms: u64) -> Part {
-        Part {
-            number,
-            path: format!("/r/a_{number}.mp4").into(),
-            started_at_ms,
+    /// A recording of three files, for tests.
+    pub(crate) fn recording() -> Recording {
+        let part = |number, started_at_ms, duration_ms, reason: &str| Part {
             progress: FileProgress {
                 duration_ms,
                 bytes: 10,
                 dropped_frames: 1,
             },
-            end_reason: Some("worker_crashed".into()),
+            end_reason: Some(reason.into()),
+            ..Part::new(number, format!("/r/a_{number}.mp4").into(), started_at_ms)
+        };
+        let mut parts = vec![
+            part(1, 1000, 2000, "worker_crashed"),
+            part(2, 4500, 1000, SPLIT),
+            part(3, 5530, 500, "stopped"),
+        ];
+        parts[1].gaps.push(Gap {
+            at_ms: 250,
+            for_ms: 100,
+        });
+        Recording {
+            id: 3,
+            session_id: 1,
+            key: "demo".into(),
+            format: "h264".into(),
+            config: Config::default(),
+            settings: Settings::default(),
+            started_at_ms: 1000,
+            parts,
+            ended: Some(Ended {
+                at_ms: 6000,
+                reason: "stopped".into(),
+            }),
+            kept: false,
+            joined: None,
         }
     }
 
     #[test]
     fn parts_add_up_and_what_lies_between_them_is_a_gap() {
-        let recording = Recording {
-            id: 3,
-            key: "demo".into(),
-            format: "h264".into(),
-            config: serde_json::from_value(json!({
-                "video_codec": "libx264", "audio_codec": "aac", "video_bitrate": "2000k",
-                "audio_bitrate": "128k", "format": "mp4", "encoder": "x264enc"
-            }))
-            .unwrap(),
-            started_at_ms: 1000,
-            parts: vec![part(1, 1000, 2000), part(2, 4500, 1000), part(3, 5500, 500)],
-            ended: Some(Ended {
-                at_ms: 6000,
-                reason: "stopped".into(),
-            }),
-        };
-        let stopped = recording.stopped_json();
+        let stopped = recording().stopped_json();
         assert_eq!(stopped["duration_s"], 3.5);
         assert_eq!(stopped["bytes"], 30);
+        assert_eq!(stopped["dropped_frames"], 3);
         assert_eq!(stopped["output_path"], "/r/a_1.mp4");
-        assert_eq!(stopped["gaps"], json!([{"at_s": 2.0, "for_s": 1.5}]));
+        // The pause after the crash, the gap within the second file; none where it was split.
+        assert_eq!(
+            stopped["gaps"],
+            json!([{"at_s": 2.0, "for_s": 1.5}, {"at_s": 2.25, "for_s": 0.1}])
+        );
         assert_eq!(stopped["end_time"], "1970-01-01T00:00:06.000Z");
         assert_eq!(stopped["parts"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn two_files_may_be_open_for_a_moment() {
+        let mut recording = recording();
+        for part in &mut recording.parts[1..] {
+            part.end_reason = None;
+        }
+        assert_eq!(recording.open_part().unwrap().number, 3);
+        let second = PathBuf::from("/r/a_2.mp4");
+        assert_eq!(recording.part_at(&second).unwrap().number, 2);
+        assert_eq!(recording.part_at(Path::new("")).unwrap().number, 3);
+        assert!(recording.part_at(Path::new("/r/other.mp4")).is_none());
+    }
+
+    #[test]
+    fn a_reason_says_the_state() {
+        let mut recording = recording();
+        for (reason, state) in [
+            ("stopped", "finished"),
+            ("disk_full", "finished"),
+            ("interrupted", "interrupted"),
+            ("error: x", "failed"),
+        ] {
+            let reason = reason.to_owned();
+            recording.ended = Some(Ended { at_ms: 0, reason });
+            assert_eq!(recording.state(), state);
+        }
+        recording.ended = None;
+        assert_eq!(recording.state(), "recording");
     }
 }

@@ -8,6 +8,7 @@ use super::{
     state::{Failure, Phase, View},
     stream_info::StreamInfo,
     supervision::next_event,
+    takeup::TakenUp,
 };
 use crate::{
     Error,
@@ -18,7 +19,7 @@ use crate::{
     watch::relay,
     worker::Worker,
 };
-use haven_wire::{EndReason, RoomAccess, SessionStatus, Source};
+use haven_wire::{EndReason, RoomAccess, Source};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -29,12 +30,18 @@ use viewer_socket::{CloseReason, Hub, HubOptions, State, Status};
 
 /// How long a start waits for the stream's description, which runs beside the joining.
 const STREAM_INFO_TIMEOUT: Duration = Duration::from_secs(2);
+/// Why a session ends that goes on under the next server.
+pub(super) const SHUTDOWN: &str = "shutdown";
 /// "Never", for a timer.
 const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What a session can be told.
 pub(super) enum Command {
     Stop {
+        reason: &'static str,
+    },
+    /// Ends every recording, and leaves the session running.
+    EndRecordings {
         reason: &'static str,
     },
     StartRecording {
@@ -86,15 +93,21 @@ pub(super) struct Actor {
     /// Whether the worker has said that it is in the room.
     pub(super) joined: bool,
     pub(super) launched_at: Instant,
+    /// Since when no worker is in the room.
+    pub(super) lost_at: Option<Instant>,
+    /// Workers that have failed in a row.
+    pub(super) crashes: u32,
     pub(super) backoff: Backoff,
     pub(super) restart_at: Option<Instant>,
     /// Until when the room must be joined, while it isn't.
-    start_deadline: Option<Instant>,
+    pub(super) start_deadline: Option<Instant>,
     stream_info_known: bool,
     /// Why the worker says it ended.
     pub(super) ended: Option<EndReason>,
     pub(super) recordings: Vec<Active>,
     pub(super) findings: JoinSet<Finding>,
+    /// What goes on that another server has begun.
+    pub(super) taken_up: Option<Box<TakenUp>>,
 
     commands: mpsc::Receiver<Command>,
     pub(super) hub: Hub,
@@ -127,11 +140,8 @@ impl Actor {
             session_id: 0,
             key: target.key().to_owned(),
             started_at_ms: clock::now_ms(),
-            status: SessionStatus::default(),
             stream_info: StreamInfo::named(target.key(), target.key()),
-            recordings: Vec::new(),
-            failure: None,
-            end_reason: None,
+            ..View::default()
         };
         let hub = Hub::new(HubOptions {
             name: Some(view.key.clone()),
@@ -146,6 +156,8 @@ impl Actor {
             generation: 0,
             joined: false,
             launched_at: Instant::now(),
+            lost_at: None,
+            crashes: 0,
             backoff: Backoff::new(timings.first_restart, timings.longest_restart),
             restart_at: None,
             start_deadline: Some(Instant::now() + timings.start),
@@ -153,6 +165,7 @@ impl Actor {
             ended: None,
             recordings: Vec::new(),
             findings: JoinSet::new(),
+            taken_up: None,
             commands,
             hub: hub.clone(),
             socket: watch::channel(None).0,
@@ -167,9 +180,14 @@ impl Actor {
         let linger = self.context.workers.timings().linger;
         let relay = relay::run(self.hub.clone(), self.socket.subscribe(), linger);
         self.context.shutdown.tasks.spawn(relay);
-        if let Err(error) = self.begin().await {
+        let begun = match self.taken_up.take() {
+            Some(taken_up) => self.take_up(*taken_up).await,
+            None => self.begin().await,
+        };
+        if let Err(error) = begun {
             self.fail(&error);
         }
+        self.publish();
         while !self.is_over() {
             let deadline = self.next_deadline();
             tokio::select! {
@@ -206,7 +224,15 @@ impl Actor {
 
     async fn on_command(&mut self, command: Command) {
         match command {
-            Command::Stop { reason } => self.stop(reason),
+            Command::Stop { reason } => {
+                // Also when the server dies before all of it has ended.
+                if reason != SHUTDOWN {
+                    let db = &self.context.db;
+                    log_failure(db.give_up_session(self.view.session_id).await);
+                }
+                self.stop(reason);
+            }
+            Command::EndRecordings { reason } => self.end_all_recordings(reason).await,
             Command::StartRecording { plan, reply } => self.start_recording(*plan, reply).await,
             Command::StopRecording { selector, reply } => {
                 self.stop_recording(&selector, reply).await;
@@ -221,7 +247,7 @@ impl Actor {
                 self.stream_info_known = true;
                 self.check_joined().await;
             }
-            Finding::Source(result) => self.on_source(result),
+            Finding::Source(result) => self.on_source(result).await,
             Finding::Token {
                 generation,
                 request_id,
@@ -242,6 +268,7 @@ impl Actor {
             return;
         }
         self.start_deadline = None;
+        self.lost_at = None;
         self.view.advance(Phase::Running, "room joined");
         let info = serde_json::to_string(&self.view.stream_info).unwrap_or_default();
         let room = self.view.status.room_name.clone();
@@ -250,6 +277,8 @@ impl Actor {
             .db
             .session_joined(self.view.session_id, room, info);
         log_failure(stored.await);
+        self.session_event("session.started");
+        self.store_state().await;
     }
 
     /// The session can't be started, or can't go on.
@@ -276,7 +305,7 @@ impl Actor {
         status.extra.insert("reason".into(), reason.clone().into());
         self.hub.set_status(status);
         self.hub.close(match reason.as_str() {
-            "shutdown" => CloseReason::going_away(),
+            SHUTDOWN => CloseReason::going_away(),
             _ => CloseReason::session_ended(),
         });
         self.view.end_reason = Some(reason);
@@ -293,6 +322,7 @@ impl Actor {
         [
             self.start_deadline,
             self.restart_at,
+            self.steady_deadline(),
             self.recording_deadline(),
         ]
         .into_iter()
@@ -310,6 +340,12 @@ impl Actor {
             self.restart_at = None;
             self.find_source();
         }
+        if self
+            .steady_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.on_steady().await;
+        }
         self.on_recording_deadline(now);
     }
 
@@ -321,6 +357,9 @@ impl Actor {
             Some(_) => db.forget_session(id).await,
             None => db.end_session(id, clock::now_ms(), reason).await,
         });
+        if self.view.failure.is_none() {
+            self.session_event("session.ended");
+        }
         // What is still being asked for (a token) is of no use any more.
         self.findings.shutdown().await;
         Over {

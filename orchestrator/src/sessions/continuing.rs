@@ -2,32 +2,34 @@
 
 use super::{
     actor::{Actor, Finding},
-    recording::new_part,
+    recording::CRASHED,
 };
-use crate::{Error, clock, db::FileProgress, recordings::recovery};
+use crate::{
+    Error, clock,
+    db::FileProgress,
+    recordings::{Part, recovery},
+};
 use std::sync::Arc;
 
-/// Why a file ended whose worker died.
-const CRASHED: &str = "worker_crashed";
-
 impl Actor {
-    /// After a worker's exit: the files it was writing are as long as they are.
-    pub(super) async fn measure_cut_files(&mut self) {
+    /// After a worker's exit, or a server's: the files that were being written are as long as they
+    /// are.
+    pub(super) fn measure_cut_files(&mut self) {
         for active in &mut self.recordings {
             let id = active.recording.id;
-            let Some(part) = active.recording.open_part() else {
-                continue;
-            };
-            let (number, path, known) = (part.number, part.path.clone(), part.progress);
-            active.measuring = true;
-            let workers = Arc::clone(&self.context.workers);
-            self.findings.spawn(async move {
-                Finding::Measured {
-                    recording_id: id,
-                    part: number,
-                    progress: recovery::measure_or(&workers, &path, known).await,
-                }
-            });
+            let parts = active.recording.parts.iter();
+            for part in parts.filter(|part| part.end_reason.is_none()) {
+                let (number, path, known) = (part.number, part.path.clone(), part.progress);
+                active.measuring += 1;
+                let workers = Arc::clone(&self.context.workers);
+                self.findings.spawn(async move {
+                    Finding::Measured {
+                        recording_id: id,
+                        part: number,
+                        progress: recovery::measure_or(&workers, &path, known).await,
+                    }
+                });
+            }
         }
     }
 
@@ -36,23 +38,23 @@ impl Actor {
         let Some(active) = self.active(id) else {
             return;
         };
-        active.measuring = false;
-        let (starting, stop_asked) = (active.starting.take(), active.stop_asked);
-        debug_assert_eq!(
-            active.recording.parts.last().map(|part| part.number),
-            Some(part)
-        );
+        active.measuring = active.measuring.saturating_sub(1);
+        let (starting, cut_reason) = (active.starting.take(), active.cut_reason);
         if let Some((reply, _)) = starting {
             return self
                 .refuse(id, "the session's worker has crashed", reply)
                 .await;
         }
-        self.end_part_number(id, part, progress, CRASHED).await;
-        if stop_asked {
-            self.finish(id, "stopped").await;
-        } else if let Some(reason) = end_reason {
+        self.end_part_number(id, part, (progress, None), cut_reason)
+            .await;
+        let Some(active) = self.active(id).filter(|active| active.measuring == 0) else {
+            return;
+        };
+        let asked = active.stop_reason.clone();
+        if let Some(reason) = asked.or(end_reason) {
             self.finish(id, &reason).await;
         } else {
+            self.context.archive.describe(id).await;
             self.resume_recordings().await;
         }
     }
@@ -75,8 +77,11 @@ impl Actor {
                     error = error.chain(),
                     "can't go on recording"
                 );
-                self.finish(id, &format!("error: {}", error.message()))
-                    .await;
+                let reason = match error.code() {
+                    "disk_full" => "disk_full".to_owned(),
+                    _ => format!("error: {}", error.message()),
+                };
+                self.finish(id, &reason).await;
             }
         }
     }
@@ -87,28 +92,31 @@ impl Actor {
         let Some(index) = self.index(id) else {
             return Ok(());
         };
-        let active = &mut self.recordings[index];
-        let number = active
-            .recording
-            .parts
-            .last()
-            .map_or(1, |part| part.number + 1);
+        let recording = &mut self.recordings[index].recording;
+        let number = recording.next_part();
         let at_ms = clock::now_ms();
         let file = context
             .library
-            .new_file(&key, &active.extension, at_ms)
+            .new_file_in(
+                recording.folder().as_deref(),
+                &key,
+                &recording.settings.extension,
+                at_ms,
+            )
             .await?;
         let path = file.path().to_owned();
         context
             .db
             .insert_part(id, number, path.clone(), at_ms)
             .await?;
-        active.recording.parts.push(new_part(number, path, at_ms));
+        recording.parts.push(Part::new(number, path, at_ms));
         tracing::info!(recording_id = id, key, part = number, "recording goes on");
-        self.tell_worker_to_record(&self.recordings[index])
+        self.tell_worker_to_record(&self.recordings[index])?;
+        self.recordings[index].cut_reason = CRASHED;
+        Ok(())
     }
 
     pub(super) fn is_measuring(&self) -> bool {
-        self.recordings.iter().any(|active| active.measuring)
+        self.recordings.iter().any(|active| active.measuring > 0)
     }
 }

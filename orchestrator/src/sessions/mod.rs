@@ -3,15 +3,18 @@
 mod actor;
 mod continuing;
 mod ending;
+mod finishing;
+pub(crate) mod keeper;
 mod recording;
 mod registry;
 mod source;
 mod state;
 mod stream_info;
 mod supervision;
+mod takeup;
 
 pub(crate) use actor::Selector;
 pub(crate) use registry::{Context, Handle, Registry, Started};
 pub(crate) use source::Sources;
-pub(crate) use state::{Phase, View};
+pub(crate) use state::{Phase, Trouble, View};
 pub(crate) use stream_info::StreamInfo;

@@ -1,16 +1,18 @@
 //! The map from a session's key to its handle.
 
 use super::{
-    actor::{Actor, Command, Selector},
+    actor::{Actor, Command, SHUTDOWN, Selector},
     source::{Sources, Target},
     state::{Phase, View},
+    takeup::TakenUp,
 };
 use crate::{
     Error,
     config::Settings,
     db::Db,
     error::Kind,
-    recordings::{Library, Plan, Recording},
+    events::Events,
+    recordings::{Archive, Library, Plan, Recording},
     runtime_dir::RuntimeDir,
     shutdown::Shutdown,
     worker::Workers,
@@ -36,6 +38,8 @@ pub(crate) struct Context {
     pub(crate) workers: Arc<Workers>,
     pub(crate) sources: Sources,
     pub(crate) library: Library,
+    pub(crate) archive: Archive,
+    pub(crate) events: Events,
     pub(crate) runtime_dir: Arc<RuntimeDir>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) formats_dir: Option<PathBuf>,
@@ -144,6 +148,11 @@ impl Handle {
         // A full queue or a gone actor: the wait below is right in either case.
         let _ = self.commands.send(Command::Stop { reason }).await;
         self.ended().await;
+    }
+
+    /// Has every recording finalised, for a reason of the server's own. Doesn't wait for it.
+    pub(crate) async fn end_recordings(&self, reason: &'static str) {
+        let _ = self.commands.send(Command::EndRecordings { reason }).await;
     }
 
     /// Starts a recording.
@@ -300,24 +309,30 @@ impl Registry {
             sessions.by_key.values().cloned().collect()
         };
         // All at once: each has its own worker to wait for.
-        let stops = handles.iter().map(|handle| handle.stop("shutdown"));
+        let stops = handles.iter().map(|handle| handle.stop(SHUTDOWN));
         futures_util::future::join_all(stops).await;
     }
 
-    fn find_or_spawn(&self, target: &Target) -> Result<(Handle, bool), Error> {
+    /// Has a session go on that another server has begun. To be called before the first session
+    /// is started. Nobody waits for the room to be joined.
+    pub(super) fn spawn_taken_up(&self, target: &Target, taken_up: TakenUp) -> bool {
         let mut sessions = self.sessions.lock();
-        if let Some(handle) = sessions.by_key.get(target.key()) {
-            return Ok((handle.clone(), true));
+        let free = !sessions.by_key.contains_key(target.key());
+        if free {
+            self.spawn(&mut sessions, target, Some(Box::new(taken_up)));
         }
-        if sessions.closed {
-            return Err(Error::new(
-                Kind::Unavailable,
-                "shutting_down",
-                "The server is shutting down",
-            ));
-        }
+        free
+    }
+
+    fn spawn(
+        &self,
+        sessions: &mut Sessions,
+        target: &Target,
+        taken_up: Option<Box<TakenUp>>,
+    ) -> Handle {
         let (commands, queue) = mpsc::channel(QUEUE);
-        let (actor, view, hub) = Actor::new(self.current(), target.clone(), queue);
+        let (mut actor, view, hub) = Actor::new(self.current(), target.clone(), queue);
+        actor.taken_up = taken_up;
         let handle = Handle {
             commands,
             view,
@@ -336,6 +351,22 @@ impl Registry {
             drop(entry);
             over.announce();
         });
+        handle
+    }
+
+    fn find_or_spawn(&self, target: &Target) -> Result<(Handle, bool), Error> {
+        let mut sessions = self.sessions.lock();
+        if let Some(handle) = sessions.by_key.get(target.key()) {
+            return Ok((handle.clone(), true));
+        }
+        if sessions.closed {
+            return Err(Error::new(
+                Kind::Unavailable,
+                "shutting_down",
+                "The server is shutting down",
+            ));
+        }
+        let handle = self.spawn(&mut sessions, target, None);
         Ok((handle, false))
     }
 }

@@ -3,11 +3,14 @@
 use super::stream_info::StreamInfo;
 use crate::{Error, error::Kind, recordings::Recording};
 use haven_wire::SessionStatus;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A session's life. It only moves forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// The room isn't joined yet.
+    #[default]
     Starting,
     /// The room was joined; the connection may be lost and made again meanwhile.
     Running,
@@ -41,8 +44,17 @@ impl From<Failure> for Error {
     }
 }
 
+/// What is wrong with a session that goes on trying.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Trouble {
+    /// `crash_loop`.
+    pub(crate) code: &'static str,
+    /// A sentence for people.
+    pub(crate) message: String,
+}
+
 /// A session as its actor publishes it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     pub(crate) phase: Phase,
     pub(crate) session_id: i64,
@@ -50,6 +62,13 @@ pub(crate) struct View {
     pub(crate) started_at_ms: i64,
     /// What the worker says of the connection.
     pub(crate) status: SessionStatus,
+    /// Why the connection is in this state, where that isn't plain.
+    pub(crate) state_reason: Option<String>,
+    /// Since when.
+    pub(crate) state_since_ms: i64,
+    /// How often its worker was replaced.
+    pub(crate) restarts: u32,
+    pub(crate) problem: Option<Trouble>,
     pub(crate) stream_info: StreamInfo,
     /// The recordings that run.
     pub(crate) recordings: Vec<Recording>,
@@ -82,17 +101,7 @@ mod tests {
 
     #[test]
     fn phases_only_move_forward() {
-        let mut view = View {
-            phase: Phase::Starting,
-            session_id: 1,
-            key: "demo".into(),
-            started_at_ms: 0,
-            status: SessionStatus::default(),
-            stream_info: StreamInfo::default(),
-            recordings: Vec::new(),
-            failure: None,
-            end_reason: None,
-        };
+        let mut view = View::default();
         view.advance(Phase::Stopping, "stopped");
         view.advance(Phase::Running, "joined");
         assert_eq!(view.phase, Phase::Stopping);

@@ -1,11 +1,12 @@
 //! What is known of a stream beside its media.
 
 use pumpfun_api::Coin;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// The API's `stream_info`. What isn't known is null.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub(crate) struct StreamInfo {
     /// The session's key: a mint, or a room's name.
     pub(crate) mint_id: String,

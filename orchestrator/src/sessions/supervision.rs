@@ -1,25 +1,30 @@
 //! A session's worker: launched, listened to, replaced.
 
 use super::{
-    actor::{Actor, Finding},
+    actor::{Actor, Finding, log_failure},
     ending,
-    state::Phase,
+    state::{Phase, Trouble},
 };
 use crate::{
-    Error,
+    Error, clock,
+    db::StateChange,
     error::Kind,
     worker::{Worker, WorkerEvent},
 };
 use haven_wire::{
-    RoomAccess, ServerMessage, SessionConfig, SessionState, SessionStatus, Source, TokenReply,
-    WorkerMessage,
+    EndReason, RoomAccess, ServerMessage, SessionConfig, SessionState, SessionStatus, Source,
+    TokenReply, WorkerMessage,
 };
+use serde_json::json;
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
 };
 use tokio::time::Instant;
 use viewer_socket::State;
+
+/// So many workers that fail in a row are a crash loop.
+const CRASH_LOOP: u32 = 3;
 
 impl Actor {
     pub(super) fn find_source(&mut self) {
@@ -28,18 +33,18 @@ impl Actor {
             .spawn(async move { Finding::Source(context.sources.source(&target).await) });
     }
 
-    pub(super) fn on_source(&mut self, result: Result<Source, Error>) {
+    pub(super) async fn on_source(&mut self, result: Result<Source, Error>) {
         match result {
             _ if self.view.phase >= Phase::Stopping => {}
             Ok(source) => {
                 if let Err(error) = self.launch(source) {
-                    self.fail_or_retry(&error);
+                    self.fail_or_retry(&error).await;
                 }
             }
             Err(error) if self.view.phase == Phase::Running && error.kind() == Kind::NotFound => {
                 self.stop("room_deleted");
             }
-            Err(error) => self.fail_or_retry(&error),
+            Err(error) => self.fail_or_retry(&error).await,
         }
     }
 
@@ -79,7 +84,7 @@ impl Actor {
                 } => {
                     self.on_recording_started(recording_id, encoder, path).await;
                 }
-                WorkerMessage::RecordingProgress(progress) => self.on_progress(&progress),
+                WorkerMessage::RecordingProgress(progress) => self.on_progress(&progress).await,
                 WorkerMessage::RecordingPartStarted { recording_id, path } => {
                     self.on_part_started(recording_id, path).await;
                 }
@@ -113,22 +118,83 @@ impl Actor {
         });
     }
 
-    async fn on_status(&mut self, status: SessionStatus) {
-        let state = match status.state {
+    async fn on_status(&mut self, mut status: SessionStatus) {
+        self.joined |= status.state != SessionState::Connecting;
+        let first = self.view.phase == Phase::Starting;
+        let shown = match status.state {
             SessionState::Live => State::Live,
             SessionState::Waiting => State::Waiting,
             SessionState::Reconnecting => State::Reconnecting,
-            SessionState::Connecting if self.view.phase == Phase::Starting => State::Waiting,
+            SessionState::Connecting if first => State::Waiting,
             SessionState::Connecting => State::Reconnecting,
         };
+        // A replaced worker connects anew; the session has been in the room before.
+        if status.state == SessionState::Connecting && !first {
+            status.state = SessionState::Reconnecting;
+            status.room_name.clone_from(&self.view.status.room_name);
+        }
+        if self.joined {
+            self.lost_at = None;
+        }
         let changed = status.state != self.view.status.state;
-        self.joined |= status.state != SessionState::Connecting;
+        let reason = match status.state {
+            SessionState::Waiting => Some("no_publisher".to_owned()),
+            SessionState::Reconnecting if self.joined => Some("connection_lost".to_owned()),
+            SessionState::Reconnecting => self.view.state_reason.clone(),
+            SessionState::Connecting | SessionState::Live => None,
+        };
         self.view.status = status;
         if self.view.phase < Phase::Stopping && changed {
-            self.hub.set_status(state.into());
+            self.hub.set_status(shown.into());
+            self.change_state(reason).await;
         }
         self.check_joined().await;
         self.resume_recordings().await;
+    }
+
+    /// The connection's state has changed: said to all who listen, and stored.
+    pub(super) async fn change_state(&mut self, reason: Option<String>) {
+        self.view.state_reason = reason;
+        self.view.state_since_ms = clock::now_ms();
+        // What never ran is nobody's business but the one's who starts it.
+        if self.view.phase == Phase::Running {
+            self.session_event("session.state");
+            self.store_state().await;
+        }
+    }
+
+    pub(super) async fn store_state(&self) {
+        let state = serde_json::to_value(self.view.status.state).unwrap_or_default();
+        let change = StateChange {
+            state: state.as_str().unwrap_or_default().to_owned(),
+            reason: self.view.state_reason.clone(),
+            at_ms: self.view.state_since_ms,
+            restarts: self.view.restarts,
+        };
+        let db = &self.context.db;
+        log_failure(db.session_state(self.view.session_id, change).await);
+    }
+
+    /// Tells who listens what has happened to the session.
+    pub(super) fn session_event(&self, kind: &'static str) {
+        let view = &self.view;
+        let over = view.end_reason.is_some();
+        let state = match over {
+            true => json!("ended"),
+            false => json!(view.status.state),
+        };
+        let reason = view.end_reason.as_ref().or(view.state_reason.as_ref());
+        let details = json!({
+            "mint_id": view.key,
+            "session_id": view.session_id,
+            "room_name": view.status.room_name,
+            "participant_sid": view.status.participant_sid,
+            "state": state,
+            "reason": reason,
+            "restarts": view.restarts,
+            "problem": view.problem,
+        });
+        self.context.events.emit(kind, details);
     }
 
     /// Whether a worker runs that has joined the room.
@@ -154,49 +220,93 @@ impl Actor {
     }
 
     async fn on_exit(&mut self, how: &str) {
+        let joined = std::mem::take(&mut self.joined);
         self.worker = None;
-        self.joined = false;
         self.socket.send_replace(None);
         if self.view.phase == Phase::Running {
-            self.view.status.state = SessionState::Reconnecting;
+            self.lost_at.get_or_insert_with(Instant::now);
             self.view.status.video = None;
             self.view.status.audio = None;
         }
-        self.measure_cut_files().await;
+        self.measure_cut_files();
         match (self.view.phase, self.ended.take()) {
             (Phase::Starting, Some(ended)) => {
                 self.fail(&ending::start_failure(&ended, &self.view.key));
             }
             (Phase::Starting, None) => self.fail(&ending::crashed_at_start(how)),
+            // An outage: the session has been in the room, and will be again.
+            (Phase::Running, Some(EndReason::Connection { message }))
+                if !joined && !self.is_given_up() =>
+            {
+                self.schedule_restart(&format!("connection: {message}"))
+                    .await;
+            }
             (Phase::Running, ended) => match ended.as_ref().and_then(ending::reason) {
                 Some(reason) => self.stop(reason),
-                None => self.schedule_restart(how),
+                None => self.schedule_restart(how).await,
             },
             (Phase::Stopping | Phase::Ended, _) => {}
         }
     }
 
-    fn schedule_restart(&mut self, how: &str) {
+    /// Whether the room could not be joined for as long as a session waits for a publisher.
+    fn is_given_up(&self) -> bool {
+        let limit = self.context.settings.waiting_timeout;
+        !limit.is_zero() && self.lost_at.is_some_and(|since| since.elapsed() >= limit)
+    }
+
+    async fn schedule_restart(&mut self, how: &str) {
         if self.launched_at.elapsed() >= self.context.workers.timings().steady {
             self.backoff.reset();
+            self.crashes = 0;
         }
         let pause = self.backoff.next(rand::random());
         let restarts = &self.context.worker_restarts;
         restarts.fetch_add(1, Ordering::Relaxed);
+        self.crashes += 1;
+        self.view.restarts += 1;
+        let (key, crashes) = (&self.view.key, self.crashes);
         tracing::warn!(
-            key = self.view.key,
+            key,
             how,
+            crashes,
             ?pause,
             "the worker is gone: restarting it"
         );
+        self.view.problem = (crashes >= CRASH_LOOP).then(|| Trouble {
+            code: "crash_loop",
+            message: format!(
+                "The session's worker has failed {crashes} times in a row ({how}); it is started \
+                 again every {} s at most",
+                self.context.workers.timings().longest_restart.as_secs()
+            ),
+        });
         self.hub.set_status(State::Reconnecting.into());
+        self.view.status.state = SessionState::Reconnecting;
+        self.change_state(Some(format!("worker_failed: {how}")))
+            .await;
         self.restart_at = Some(Instant::now() + pause);
     }
 
+    /// When a worker counts as sound that came after one that failed.
+    pub(super) fn steady_deadline(&self) -> Option<Instant> {
+        let steady = self.context.workers.timings().steady;
+        let watched = self.worker.is_some() && self.crashes > 0;
+        watched.then(|| self.launched_at + steady)
+    }
+
+    pub(super) async fn on_steady(&mut self) {
+        self.crashes = 0;
+        self.backoff.reset();
+        if self.view.problem.take().is_some() {
+            self.session_event("session.state");
+        }
+    }
+
     /// At the start an error is the answer; later it is worth another try.
-    fn fail_or_retry(&mut self, error: &Error) {
+    async fn fail_or_retry(&mut self, error: &Error) {
         match self.view.phase {
-            Phase::Running => self.schedule_restart(&error.chain()),
+            Phase::Running => self.schedule_restart(&error.chain()).await,
             _ => self.fail(error),
         }
     }

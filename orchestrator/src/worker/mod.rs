@@ -113,6 +113,8 @@ pub(crate) struct Workers {
     probe: OnceCell<Probe>,
     /// Measuring a file reads all of it: a few at a time.
     measuring: Semaphore,
+    /// Joining reads and writes whole recordings: one at a time.
+    joining: Semaphore,
 }
 
 impl Workers {
@@ -129,6 +131,7 @@ impl Workers {
             tasks,
             probe: OnceCell::new(),
             measuring: Semaphore::new(2),
+            joining: Semaphore::new(1),
         }
     }
 

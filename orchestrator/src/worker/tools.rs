@@ -6,7 +6,12 @@ use haven_wire::Probe;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
-    collections::BTreeSet, ffi::OsStr, fs::File, path::Path, process::Stdio, time::Duration,
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs::File,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
 };
 use tokio::{
     io::AsyncReadExt,
@@ -17,6 +22,12 @@ use tokio::{
 const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A long recording has to be read whole where its index is missing.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(300);
+/// One picture, from a file of any length.
+const THUMBNAIL_TIMEOUT: Duration = Duration::from_secs(20);
+/// All parts are read and written once: as fast as the disk is.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(1800);
+/// With this status the worker says that it can't be done with these files: its answer says why.
+const UNFIT: i32 = 3;
 /// A worker whose server died finalises its files by itself, and holds their locks meanwhile.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 const LARGEST_ANSWER_BYTES: u64 = 1 << 20;
@@ -83,6 +94,40 @@ impl Workers {
         self.ask(args, MEASURE_TIMEOUT).await
     }
 
+    /// Writes a JPEG of a recording to `jpeg`.
+    ///
+    /// # Errors
+    /// Not found where the file has no picture.
+    pub(crate) async fn thumbnail(&self, path: &Path, jpeg: &Path) -> Result<(), Error> {
+        let _permit = self.measuring.acquire().await;
+        let args = vec![
+            OsStr::new("--thumbnail"),
+            path.as_os_str(),
+            jpeg.as_os_str(),
+        ];
+        let made: Result<serde_json::Value, _> = self.ask(args, THUMBNAIL_TIMEOUT).await;
+        match made {
+            Err(error) if error.kind() == Kind::Unprocessable => Err(Error::new(
+                Kind::NotFound,
+                "no_picture",
+                "This recording has no picture",
+            )
+            .caused_by(error)),
+            made => made.map(drop),
+        }
+    }
+
+    /// Makes one file of several, without encoding anything again.
+    ///
+    /// # Errors
+    /// Unprocessable, with the reason, where they don't go together.
+    pub(crate) async fn join(&self, output: &Path, parts: &[PathBuf]) -> Result<Measure, Error> {
+        let _permit = self.joining.acquire().await;
+        let mut args = vec![OsStr::new("--join"), output.as_os_str()];
+        args.extend(parts.iter().map(|part| part.as_os_str()));
+        self.ask(args, JOIN_TIMEOUT).await
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
         args: Vec<&OsStr>,
@@ -120,12 +165,23 @@ impl Workers {
             .await
             .map_err(|_| fail(format!("none within {limit:?}")))?
             .map_err(|error| fail(error.to_string()))?;
+        if status.code() == Some(UNFIT) {
+            return Err(unfit(&answer));
+        }
         if !status.success() {
             let text = String::from_utf8_lossy(&answer);
             return Err(fail(format!("{status}: {}", text.trim())));
         }
         serde_json::from_slice(&answer).map_err(|error| fail(error.to_string()))
     }
+}
+
+/// What the worker says of files with which it can't be done.
+fn unfit(answer: &[u8]) -> Error {
+    let answer: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
+    let why = answer["error"].as_str().unwrap_or("its files don't fit");
+    let message = format!("It can't be done with this recording: {why}");
+    Error::new(Kind::Unprocessable, "recording_unfit", message)
 }
 
 /// Waits until nobody holds the file's lock, at most `limit`; after that it is taken as it is.

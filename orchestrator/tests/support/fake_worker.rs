@@ -1,14 +1,16 @@
 //! A worker without GStreamer: speaks the protocol, serves invented frames, and misbehaves as the
 //! session's key tells it to (`never-ready`, `no-join`, `refused`, `no-server`, `crash-at-start`,
-//! `stubborn`, `deleted`, `bad-recording`, `token`, …). A "recording" is a file that grows by one
-//! byte each 10 ms; `--measure` takes its size for its length.
+//! `stubborn`, `deleted`, `bad-recording`, `token`, `crash-loop`, `outage`, `wandering`, `gappy`,
+//! …). A "recording" is a file that grows by one byte each 10 ms; `--measure` takes its size for its
+//! length, `--join` strings files together, unless `unfit` is in their names. What keeps the
+//! publisher's encoding becomes a webm file, and is split as it is asked for.
 
 #![allow(clippy::unwrap_used, reason = "a part of the tests")]
 
 use bytes::Bytes;
 use haven_wire::{
-    EndReason, FormatProbe, LineReader, Probe, RecordingConfig, RecordingProgress, ServerMessage,
-    SessionConfig, SessionState, SessionStatus, WorkerMessage, encode_line,
+    EndReason, FormatProbe, Gap, LineReader, PartReason, Probe, RecordingConfig, RecordingProgress,
+    ServerMessage, SessionConfig, SessionState, SessionStatus, WorkerMessage, encode_line,
 };
 use rustix::fs::{FlockOperation, flock};
 use std::{
@@ -16,7 +18,7 @@ use std::{
     fs::File,
     io::Write,
     os::fd::AsFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -34,6 +36,23 @@ fn main() {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--probe"] => println!("{}", serde_json::to_string(&probe()).unwrap()),
         ["--measure", path] => measure(path),
+        ["--thumbnail", path, _] if path.ends_with(".wav") => unfit("no picture"),
+        ["--thumbnail", path, jpeg] => {
+            let film = std::fs::read(path).unwrap();
+            std::fs::write(jpeg, format!("jpeg of {} bytes", film.len())).unwrap();
+            println!("{{\"width\": 2, \"height\": 2}}");
+        }
+        ["--join", _, ref parts @ ..] if parts.iter().any(|part| part.contains("unfit")) => {
+            unfit("part 2 has another size")
+        }
+        ["--join", output, ref parts @ ..] => {
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|part| std::fs::read(part).unwrap())
+                .collect();
+            std::fs::write(output, parts.concat()).unwrap();
+            measure(output);
+        }
         [] => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -64,7 +83,26 @@ fn probe() -> Probe {
         missing: [("av1enc".to_owned(), "gstreamer1.0-plugins-bad".to_owned())].into(),
         ..h264.clone()
     };
-    let formats = [("h264", h264), ("vp9", vp9), ("av1", av1)];
+    let source = FormatProbe {
+        codec: haven_wire::COPIED.into(),
+        audio_codec: "copy".into(),
+        aliases: Vec::new(),
+        encoder: None,
+        ..h264.clone()
+    };
+    let wav = FormatProbe {
+        codec: haven_wire::NO_VIDEO.into(),
+        audio_codec: "pcm_s16le".into(),
+        container: "wav".into(),
+        ..source.clone()
+    };
+    let formats = [
+        ("h264", h264),
+        ("vp9", vp9),
+        ("av1", av1),
+        ("source", source),
+        ("wav", wav),
+    ];
     Probe {
         worker_version: "fake".into(),
         gstreamer_version: "none".into(),
@@ -73,6 +111,11 @@ fn probe() -> Probe {
             .into(),
         ..Probe::default()
     }
+}
+
+fn unfit(why: &str) {
+    println!("{{\"error\": \"{why}\"}}");
+    std::process::exit(3);
 }
 
 fn measure(path: &str) {
@@ -92,21 +135,53 @@ fn say(message: &WorkerMessage) {
 }
 
 struct Recording {
+    config: RecordingConfig,
     file: File,
     path: PathBuf,
     began: Instant,
     written: u64,
+    /// Of the file.
+    part: u32,
+    /// The file before, complete and not yet told to be.
+    before: Option<RecordingProgress>,
+}
+
+fn create(path: &Path) -> Result<File, String> {
+    let file = File::create_new(path).map_err(|error| error.to_string())?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+    Ok(file)
 }
 
 impl Recording {
-    fn progress(&self, recording_id: i64) -> RecordingProgress {
+    fn begin(config: &RecordingConfig) -> Result<Self, String> {
+        let path = match config.format.as_str() {
+            "source" => config.path.with_extension("webm"),
+            _ => config.path.clone(),
+        };
+        Ok(Self {
+            config: config.clone(),
+            file: create(&path)?,
+            path,
+            began: Instant::now(),
+            written: 0,
+            part: 1,
+            before: None,
+        })
+    }
+
+    fn progress(&self, behaviour: &str) -> RecordingProgress {
+        let gap = Gap {
+            at_ms: 100,
+            for_ms: 50,
+        };
+        let gappy = behaviour == "gappy" && self.written > 20;
         RecordingProgress {
-            recording_id,
+            recording_id: self.config.recording_id,
             duration_ms: self.written * 10,
             bytes: self.written,
-            dropped_frames: 0,
+            dropped_frames: u64::from(gappy),
             path: self.path.clone(),
-            gaps: Vec::new(),
+            gaps: gappy.then_some(gap).into_iter().collect(),
         }
     }
 
@@ -115,6 +190,52 @@ impl Recording {
         let missing = usize::try_from(due - self.written).unwrap();
         self.file.write_all(&vec![b'x'; missing]).unwrap();
         self.written = due;
+    }
+
+    /// Goes on in a further file, and says of the one before only at the next tick that it is
+    /// complete.
+    fn split(&mut self, behaviour: &str) {
+        if let Some(progress) = self.before.take() {
+            say(&WorkerMessage::RecordingPartFinished {
+                progress,
+                reason: PartReason::Split,
+                error: None,
+            });
+        }
+        let split = self.config.split;
+        // A byte is 10 ms; so that a test needs no large file, a byte counts for a thousand.
+        let long = split.after_ms > 0 && self.written * 10 >= split.after_ms;
+        let large = split.after_bytes > 0 && self.written * 1000 >= split.after_bytes;
+        if !long && !large {
+            return;
+        }
+        self.before = Some(self.progress(behaviour));
+        self.part += 1;
+        let stem = self.config.path.file_stem().unwrap().to_str().unwrap();
+        let extension = self.path.extension().unwrap().to_str().unwrap();
+        let name = format!("{stem}_part{}.{extension}", self.part);
+        self.path = self.path.with_file_name(name);
+        self.file = create(&self.path).unwrap();
+        self.began = Instant::now();
+        self.written = 0;
+        say(&WorkerMessage::RecordingPartStarted {
+            recording_id: self.config.recording_id,
+            path: self.path.clone(),
+        });
+    }
+
+    fn finish(mut self, behaviour: &str) {
+        if let Some(progress) = self.before.take() {
+            say(&WorkerMessage::RecordingPartFinished {
+                progress,
+                reason: PartReason::Split,
+                error: None,
+            });
+        }
+        say(&WorkerMessage::RecordingFinished {
+            progress: self.progress(behaviour),
+            error: None,
+        });
     }
 }
 
@@ -159,6 +280,23 @@ async fn run() {
     let _ = std::fs::remove_file(&config.media_socket);
 }
 
+/// Whether this is the second worker of a session, or a later one up to the `last`.
+fn is_replacement(config: &SessionConfig, last: u32) -> bool {
+    let name = config.media_socket.to_str().unwrap();
+    let generation: u32 = name.rsplit_once('-').unwrap().1.parse().unwrap();
+    (2..=last).contains(&generation)
+}
+
+/// Through all states, and back.
+fn wander(frame: u64) {
+    match frame {
+        20 => say(&status("wandering", SessionState::Waiting)),
+        40 => say(&status("wandering", SessionState::Reconnecting)),
+        60 => say(&status("wandering", SessionState::Live)),
+        _ => {}
+    }
+}
+
 /// Whether the room could be joined; if not, says why.
 fn join(config: &SessionConfig) -> bool {
     let ended = |reason| say(&WorkerMessage::Ended { reason });
@@ -167,10 +305,16 @@ fn join(config: &SessionConfig) -> bool {
         "no-join" => return false,
         "refused" => ended(EndReason::NotAuthorized { message: message() }),
         "no-server" => ended(EndReason::Connection { message: message() }),
+        "outage" if is_replacement(config, 3) => {
+            ended(EndReason::Connection { message: message() });
+        }
         "broken" => ended(EndReason::Error { message: message() }),
         _ => {
             say(&status(&config.key, SessionState::Connecting));
             say(&status(&config.key, SessionState::Live));
+            if config.key == "crash-loop" {
+                std::process::exit(9);
+            }
             return true;
         }
     }
@@ -209,9 +353,13 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
             _ = tick.tick() => {
                 frame += 1;
                 publish(hub, frame);
-                for (id, recording) in &mut recordings {
+                for recording in recordings.values_mut() {
                     recording.grow();
-                    say(&WorkerMessage::RecordingProgress(recording.progress(*id)));
+                    say(&WorkerMessage::RecordingProgress(recording.progress(behaviour)));
+                    recording.split(behaviour);
+                }
+                if behaviour == "wandering" {
+                    wander(frame);
                 }
                 if behaviour == "deleted" && frame == 50 {
                     say(&WorkerMessage::Ended { reason: EndReason::RoomDeleted });
@@ -229,7 +377,7 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
                 }
                 Ok(Some(ServerMessage::StopRecording { recording_id })) => {
                     if let Some(recording) = recordings.remove(&recording_id) {
-                        finish(recording_id, &recording);
+                        recording.finish(behaviour);
                     }
                 }
                 Ok(Some(ServerMessage::Token(token))) => {
@@ -244,8 +392,8 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
                 }
                 Ok(Some(ServerMessage::Start(_)) ) => {}
                 Ok(Some(ServerMessage::Shutdown) | None) | Err(_) => {
-                    for (id, recording) in recordings.drain() {
-                        finish(id, &recording);
+                    for (_, recording) in recordings.drain() {
+                        recording.finish(behaviour);
                     }
                     return;
                 }
@@ -259,36 +407,28 @@ fn start_recording(
     config: &RecordingConfig,
     behaviour: &str,
 ) {
-    let recording_id = config.recording_id;
-    let path = config.path.clone();
-    let file = match behaviour {
+    let begun = match behaviour {
         "late-refusal" => return,
         "bad-recording" => Err("the encoder is on strike".to_owned()),
-        _ => File::create_new(&config.path).map_err(|error| error.to_string()),
+        _ => Recording::begin(config),
     };
-    match file {
-        Ok(file) => {
-            flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
-            let began = Instant::now();
-            recordings.insert(
-                recording_id,
-                Recording {
-                    file,
-                    path: path.clone(),
-                    began,
-                    written: 0,
-                },
-            );
-            let encoder = Some("fakeenc".to_owned());
+    match begun {
+        Ok(recording) => {
+            let encodes = !matches!(config.format.as_str(), "source" | "wav");
+            let path = match behaviour {
+                "astray" => "/etc/passwd".into(),
+                _ => recording.path.clone(),
+            };
             if behaviour != "unannounced" {
                 say(&WorkerMessage::RecordingStarted {
-                    recording_id,
-                    encoder,
+                    recording_id: config.recording_id,
+                    encoder: encodes.then(|| "fakeenc".to_owned()),
                     path,
                 });
             }
+            recordings.insert(config.recording_id, recording);
         }
-        Err(error) => refuse(recording_id, &error),
+        Err(error) => refuse(config.recording_id, &error),
     }
 }
 
@@ -299,13 +439,6 @@ fn refuse(recording_id: i64, why: &str) {
             ..RecordingProgress::default()
         },
         error: Some(why.to_owned()),
-    });
-}
-
-fn finish(id: i64, recording: &Recording) {
-    say(&WorkerMessage::RecordingFinished {
-        progress: recording.progress(id),
-        error: None,
     });
 }
 

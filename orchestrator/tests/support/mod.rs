@@ -149,6 +149,36 @@ impl Server {
         answer
     }
 
+    /// A GET whose answer is looked at closely.
+    pub(crate) async fn fetch(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let mut request = self.http.get(self.url(path)).timeout(PATIENCE);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// Waits until a GET answers as wanted.
+    pub(crate) async fn until_get(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (_, answer) = self.send(Method::GET, path, "").await;
+            if wanted(&answer) {
+                return answer;
+            }
+            assert!(Instant::now() < until, "{path}: never as wanted: {answer}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends as power does; the server's successor on the same data folder.
+    pub(crate) async fn killed(mut self, next: Options) -> Server {
+        self.signal(rustix::process::Signal::KILL);
+        self.wait().await;
+        let data = Arc::clone(&self.data);
+        Options { data, ..next }.start().await
+    }
+
     pub(crate) async fn start_room(&self, room: &str) -> Value {
         self.ok("/api/live-sessions/start", json!({"room_name": room}))
             .await

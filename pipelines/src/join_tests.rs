@@ -1,0 +1,169 @@
+use super::*;
+use std::path::PathBuf;
+
+/// Where an mp4 file says what is in it.
+#[derive(Clone, Copy)]
+pub(crate) enum Index {
+    Whole,
+    /// In fragments while it is written, in one place at its end: as recordings do it.
+    Later,
+    /// In fragments alone.
+    None,
+}
+
+/// Makes a file of 30 pictures a second, with a tone.
+pub(crate) fn make(path: &Path, container: &str, size: (u32, u32), frames: u32, index: Index) {
+    let (width, height) = size;
+    let mp4 = match index {
+        Index::Whole => "mp4mux",
+        Index::Later => "mp4mux fragment-mode=first-moov-then-finalise fragment-duration=500",
+        Index::None => "mp4mux fragment-duration=500 streamable=true",
+    };
+    let video = |encoder: &str, muxer: &str| {
+        format!(
+            "videotestsrc num-buffers={frames} \
+             ! video/x-raw,format=I420,width={width},height={height},framerate=30/1 \
+             ! {encoder} ! {muxer} name=mux ! filesink location={}",
+            path.display()
+        )
+    };
+    let buffers = frames * 48_000 / 30 / 1024;
+    let tone = format!(
+        "audiotestsrc num-buffers={buffers} samplesperbuffer=1024 ! audio/x-raw,rate=48000,channels=2"
+    );
+    let text = match container {
+        "mp4" => format!(
+            "{} {tone} ! avenc_aac ! aacparse ! mux.",
+            video(
+                "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! h264parse",
+                mp4
+            )
+        ),
+        "webm" => format!(
+            "{} {tone} ! opusenc ! mux.",
+            video("vp9enc deadline=1 cpu-used=8 ! vp9parse", "webmmux")
+        ),
+        _ => format!(
+            "{tone} ! audioconvert ! audio/x-raw,format=S16LE ! wavenc ! filesink location={}",
+            path.display()
+        ),
+    };
+    let pipeline = gst::parse::launch(&text).unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let types = [gst::MessageType::Eos, gst::MessageType::Error];
+    let bus = pipeline.bus().unwrap();
+    let message = bus
+        .timed_pop_filtered(gst::ClockTime::from_seconds(60), &types)
+        .unwrap();
+    assert!(
+        matches!(message.view(), gst::MessageView::Eos(_)),
+        "{message:?}"
+    );
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+/// How many buffers of each stream a file has.
+fn buffers(path: &Path) -> BTreeMap<String, usize> {
+    let reader = Reader::open(path).unwrap();
+    let counts: BTreeMap<_, Arc<AtomicU64>> = reader
+        .streams
+        .iter()
+        .map(|(media, (sink, _))| {
+            let count = Arc::<AtomicU64>::default();
+            let noticed = count.clone();
+            let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
+                sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                noticed.fetch_add(1, Ordering::Relaxed);
+                Ok(gst::FlowSuccess::Ok)
+            });
+            sink.set_callbacks(callbacks.build());
+            (media.clone(), count)
+        })
+        .collect();
+    reader.pipeline.set_state(gst::State::Playing).unwrap();
+    let types = [gst::MessageType::Eos, gst::MessageType::Error];
+    let bus = reader.pipeline.bus().unwrap();
+    let message = bus
+        .timed_pop_filtered(gst::ClockTime::from_seconds(60), &types)
+        .unwrap();
+    assert!(
+        matches!(message.view(), gst::MessageView::Eos(_)),
+        "{message:?}"
+    );
+    counts
+        .into_iter()
+        .map(|(media, count)| (media, count.load(Ordering::Relaxed) as usize))
+        .collect()
+}
+
+fn paths(dir: &tempfile::TempDir, extension: &str) -> [PathBuf; 3] {
+    ["a", "b", "joined"].map(|name| dir.path().join(format!("{name}.{extension}")))
+}
+
+#[test]
+fn nothing_is_lost_and_lengths_add_up() {
+    gst::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for container in ["mp4", "webm", "wav"] {
+        let [first, second, joined] = paths(&dir, container);
+        make(&first, container, (320, 240), 60, Index::Whole);
+        make(&second, container, (320, 240), 30, Index::Later);
+        let measured = join(&joined, &[&first, &second]).unwrap();
+        let sum: u64 = [&first, &second]
+            .map(|path| measure(path).unwrap().duration_ms)
+            .iter()
+            .sum();
+        assert!(
+            measured.duration_ms.abs_diff(sum) <= 50,
+            "{container}: {} ms of {sum}",
+            measured.duration_ms
+        );
+        assert_eq!(measured.bytes, std::fs::metadata(&joined).unwrap().len());
+        let (one, two, both) = (buffers(&first), buffers(&second), buffers(&joined));
+        if container != "wav" {
+            for media in ["video", "audio"] {
+                assert_eq!(both[media], one[media] + two[media], "{container}: {media}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cut_file_is_joined_as_far_as_it_goes() {
+    gst::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, joined] = paths(&dir, "mp4");
+    make(&first, "mp4", (320, 240), 90, Index::None);
+    make(&second, "mp4", (320, 240), 30, Index::Whole);
+    // As a killed process leaves it: in the middle of a fragment.
+    let bytes = std::fs::read(&first).unwrap();
+    let last = bytes.windows(4).rposition(|kind| kind == b"moof").unwrap();
+    std::fs::write(&first, &bytes[..last + 40]).unwrap();
+    let length = measure(&first).unwrap().duration_ms;
+    let measured = join(&joined, &[&first, &second]).unwrap();
+    let sum = length + measure(&second).unwrap().duration_ms;
+    assert!(
+        measured.duration_ms.abs_diff(sum) <= 100,
+        "{} of {sum}",
+        measured.duration_ms
+    );
+}
+
+#[test]
+fn what_does_not_go_together_says_why() {
+    gst::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, joined] = paths(&dir, "mp4");
+    make(&first, "mp4", (320, 240), 15, Index::Whole);
+    make(&second, "mp4", (640, 360), 15, Index::Whole);
+    let error = join(&joined, &[&first, &second]).unwrap_err();
+    assert!(matches!(error, ToolError::Unfit(_)));
+    assert!(
+        error.to_string().contains("640x360 pixels after 320x240"),
+        "{error}"
+    );
+    std::fs::write(&second, "no film at all").unwrap();
+    let error = join(&joined, &[&first, &second]).unwrap_err();
+    assert!(error.to_string().contains("part 2"), "{error}");
+    assert!(join(&joined, &[]).is_err());
+}
