@@ -34,7 +34,7 @@ fn send(method: Method, path: &'static str, body: Value, status: u16) -> Case {
 /// Sends the request; the answer must be described, and as it is described.
 async fn check(server: &Server, document: &Value, case: &Case) {
     let Case(method, template, key, query, body, status) = case;
-    let path = template.replace("{mint_id}", key) + query;
+    let path = template.replace("{mint_id}", key).replace("{id}", key) + query;
     let mut request = server
         .http
         .request(method.clone(), server.url(&path))
@@ -63,7 +63,7 @@ async fn check(server: &Server, document: &Value, case: &Case) {
     };
     let mut faults = faults(document, described, &value);
     // What is recorded how differs by format: more may be told than is described.
-    if template.starts_with("/api/recording/") {
+    if template.starts_with("/api/recording") {
         faults.retain(|fault| !fault.contains("isn't described"));
     }
     assert!(faults.is_empty(), "{method} {path}: {faults:#?}");
@@ -123,6 +123,26 @@ fn others() -> Vec<Case> {
     ]
 }
 
+/// The library of recordings; the first recording is one of `life`.
+fn library() -> Vec<Case> {
+    let of =
+        |method, path, id: &str, status| Case(method, path, id.to_owned(), "", Value::Null, status);
+    let one = "/api/recordings/{id}";
+    vec![
+        get("/api/recordings", "", "", 200),
+        get("/api/recordings", "", "?limit=x", 422),
+        get(one, "1", "", 200),
+        get(one, "99", "", 404),
+        get("/api/recordings/{id}/file", "99", "", 404),
+        get("/api/recordings/{id}/thumbnail", "99", "", 404),
+        of(Method::POST, "/api/recordings/{id}/join", "99", 404),
+        of(Method::POST, "/api/recordings/{id}/keep", "1", 200),
+        of(Method::POST, "/api/recordings/{id}/keep", "99", 404),
+        of(Method::DELETE, one, "99", 404),
+        of(Method::DELETE, one, "1", 200),
+    ]
+}
+
 /// Discovery, below both its prefixes.
 fn discovery(mint: &str) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -162,6 +182,7 @@ async fn every_answer_is_as_it_is_described_and_every_path_is_asked() {
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let mut cases = life(&mint);
     cases.extend(others());
+    cases.extend(library());
     cases.extend(discovery(&mint));
     for case in &cases {
         check(&server, &document, case).await;
@@ -171,6 +192,10 @@ async fn every_answer_is_as_it_is_described_and_every_path_is_asked() {
         .map(|case| (case.1.to_owned(), case.0.as_str().to_lowercase()))
         .collect();
     for (path, item) in document["paths"].as_object().unwrap() {
+        // Its answer never ends; its own test reads it.
+        if path == "/api/events" {
+            continue;
+        }
         for method in item.as_object().unwrap().keys() {
             assert!(
                 asked.contains(&(path.clone(), method.clone())),

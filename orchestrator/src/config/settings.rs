@@ -209,7 +209,7 @@ impl Settings {
             ("waiting_timeout", given.waiting_timeout, 0, 2_592_000),
             ("split_minutes", self.split_minutes, 1, 10_080),
             // Others are compared with SQLite's integers, which are signed.
-            ("split_bytes", self.split_bytes, 1 << 20, 1 << 62),
+            ("split_bytes", self.split_bytes, 1 << 16, 1 << 62),
             ("retain_days", self.retain_days, 1, 36_500),
             ("retain_bytes", self.retain_bytes, 1, 1 << 62),
             ("pumpfun_refresh", given.pumpfun_refresh, 1, 3600),

@@ -224,7 +224,7 @@ mod tests {
             drop(old);
             let db = Db::open(dir.path()).unwrap();
             db.check().await.unwrap();
-            let running = db.running_recordings().await.unwrap();
+            let running = db.unfinished_recordings().await.unwrap();
             assert_eq!(running[0].files[0].path, Path::new("/r/demo.mp4"));
             let stored = db.config().await.unwrap().contains_key("split_minutes");
             assert_eq!(stored, version >= 2);
