@@ -82,19 +82,15 @@ async fn serve(config: Config) -> Result<(), Error> {
 
     let recovery = wreck.recover(db.clone(), Arc::clone(&workers), archive.clone());
     let keeping = keeper::run(registry.clone(), Keeper::new(archive, policy));
-    shutdown
-        .tasks
-        .spawn(until_shutdown(shutdown.clone(), keeping));
-    shutdown
-        .tasks
-        .spawn(until_shutdown(shutdown.clone(), recovery));
-    shutdown
-        .tasks
-        .spawn(until_shutdown(shutdown.clone(), async move {
-            if let Err(error) = workers.probe().await {
-                tracing::error!(error = error.chain(), "sessions can't be started");
-            }
-        }));
+    let probing = async move {
+        if let Err(error) = workers.probe().await {
+            tracing::error!(error = error.chain(), "sessions can't be started");
+        }
+    };
+    let tasks = &shutdown.tasks;
+    tasks.spawn(until_shutdown(shutdown.clone(), keeping));
+    tasks.spawn(until_shutdown(shutdown.clone(), recovery));
+    tasks.spawn(until_shutdown(shutdown.clone(), probing));
     let serving = listener::serve(listener, service, shutdown.clone());
     shutdown.tasks.spawn(serving);
     announce(&format!("listening on http://{address}"));
