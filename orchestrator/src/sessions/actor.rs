@@ -368,7 +368,8 @@ impl Actor {
         }
     }
 
-    fn publish(&mut self) {
+    /// Shows others what is true now.
+    pub(super) fn publish(&mut self) {
         self.view.recordings = self.recordings.iter().map(Active::shown).collect();
         self.published.send_replace(self.view.clone());
     }

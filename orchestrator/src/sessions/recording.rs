@@ -281,8 +281,9 @@ impl Actor {
         }
     }
 
-    /// Tells who listens what has happened to a recording.
-    pub(super) fn recording_event(&self, kind: &'static str, recording: &Recording) {
+    /// Tells who listens what has happened to a recording. Who asks after that finds it so.
+    pub(super) fn recording_event(&mut self, kind: &'static str, recording: &Recording) {
+        self.publish();
         let part = recording.parts.last();
         let details = json!({
             "recording_id": recording.id,

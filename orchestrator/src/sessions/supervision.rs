@@ -175,8 +175,9 @@ impl Actor {
         log_failure(db.session_state(self.view.session_id, change).await);
     }
 
-    /// Tells who listens what has happened to the session.
-    pub(super) fn session_event(&self, kind: &'static str) {
+    /// Tells who listens what has happened to the session. Who asks after that finds it so.
+    pub(super) fn session_event(&mut self, kind: &'static str) {
+        self.publish();
         let view = &self.view;
         let over = view.end_reason.is_some();
         let state = match over {

@@ -95,8 +95,8 @@ pub(super) fn delete() {}
         ("download" = Option<String>, Query, description = "`1` to save it"),
     ),
     responses(
-        (status = 200, description = "The file", content_type = "video/mp4"),
-        (status = 206, description = "A range of it", content_type = "video/mp4"),
+        (status = 200, description = "The file", body = String, content_type = "video/mp4"),
+        (status = 206, description = "A range of it", body = String, content_type = "video/mp4"),
         (status = 304, description = "As the client has it"),
         (status = 404, description = "There is none", body = Problem),
         (status = 416, description = "No such bytes, or several ranges", body = Problem),
@@ -111,7 +111,7 @@ pub(super) fn file() {}
     get, path = "/api/recordings/{id}/thumbnail", tag = "recordings", operation_id = "show_thumbnail",
     params(("id" = i64, Path, description = "Its number")),
     responses(
-        (status = 200, description = "A JPEG of at most 640 pixels", content_type = "image/jpeg"),
+        (status = 200, description = "A JPEG of at most 640 pixels", body = String, content_type = "image/jpeg"),
         (status = 404, description = "There is none", body = Problem),
     )
 )]
@@ -150,7 +150,7 @@ pub(super) fn keep() {}
 #[utoipa::path(
     get, path = "/api/events", tag = "operations", operation_id = "events",
     params(("Last-Event-ID" = Option<String>, Header, description = "Go on after this event")),
-    responses((status = 200, description = "Events without end", content_type = "text/event-stream"))
+    responses((status = 200, description = "Events without end", body = String, content_type = "text/event-stream"))
 )]
 #[allow(dead_code, reason = "a place for its description")]
 pub(super) fn events() {}

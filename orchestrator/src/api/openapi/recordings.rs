@@ -15,6 +15,12 @@ pub(super) struct StartRecording {
     output_format: Option<String>,
     /// `low`, `medium` or `high`; the configured default where it isn't named.
     video_quality: Option<String>,
+    /// `mix` (everybody, the default) or `streamer`.
+    audio: Option<String>,
+    /// When to go on in another file: 0 (never) to 1440; what is configured where it isn't named.
+    split_minutes: Option<f64>,
+    /// When to go on in another file: 0 (never), or 65536 and more.
+    split_bytes: Option<u64>,
 }
 
 /// Which recording to stop.
