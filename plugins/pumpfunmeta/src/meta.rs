@@ -6,7 +6,10 @@
 
 use crate::facts::Facts;
 use gst::{meta::CustomMeta, prelude::*};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Once,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// The meta's name.
 pub const NAME: &str = "PumpFunCoinMeta";
@@ -48,16 +51,19 @@ pub const FIELD_FETCHED_AT: &str = "fetched-at";
 /// their work makes wrong, and leave it out. Its function copies it for every kind of transformation,
 /// since a coin stays what it is when a picture is scaled or encoded.
 pub fn register() {
-    // The same plugin may be in this process twice, as a library and linked into the program.
-    if CustomMeta::is_registered(NAME) {
-        return;
-    }
-    CustomMeta::register_with_transform(NAME, &[], |to, meta, _from, _kind| {
-        // In place, or copied before.
-        if CustomMeta::from_buffer(to, NAME).is_ok() {
-            return true;
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        // The same plugin may be in this process twice, as a library and linked into the program.
+        if CustomMeta::is_registered(NAME) {
+            return;
         }
-        attach(to, meta.structure())
+        CustomMeta::register_with_transform(NAME, &[], |to, meta, _from, _kind| {
+            // In place, or copied before.
+            if CustomMeta::from_buffer(to, NAME).is_ok() {
+                return true;
+            }
+            attach(to, meta.structure())
+        });
     });
 }
 

@@ -132,7 +132,10 @@ impl Haven {
     /// When the kernel's list can't be read.
     pub fn workers(&self) -> Result<Vec<Process>> {
         let mut all = descendants(self.child.pid())?;
-        all.retain(|process| process.arguments.contains("haven-worker"));
+        // The one that looks at the formats when the server starts is no session's.
+        all.retain(|process| {
+            process.arguments.contains("haven-worker") && !process.arguments.contains("--probe")
+        });
         Ok(all)
     }
 

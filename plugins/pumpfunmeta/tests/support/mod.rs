@@ -140,17 +140,10 @@ impl Bench {
 
     /// Waits until the statistics are like this.
     pub(crate) fn wait_for_stats(&self, like: impl Fn(&gst::Structure) -> bool) -> gst::Structure {
-        let bus = gst::Bus::new();
-        let end = Instant::now() + DEADLINE;
-        loop {
+        wait_until("such statistics", || {
             let stats = self.stats();
-            if like(&stats) {
-                return stats;
-            }
-            assert!(Instant::now() < end, "{stats:?}");
-            // Nothing is posted on it: a pause that ends.
-            bus.timed_pop(gst::ClockTime::from_mseconds(20));
-        }
+            if like(&stats) { Ok(stats) } else { Err(stats) }
+        })
     }
 
     pub(crate) fn source(&self) -> AppSrc {
@@ -191,6 +184,23 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+/// Waits until there is one; what was there instead is in the panic.
+pub(crate) fn wait_until<T, E: std::fmt::Debug>(
+    what: &str,
+    mut find: impl FnMut() -> Result<T, E>,
+) -> T {
+    let bus = gst::Bus::new();
+    let end = Instant::now() + DEADLINE;
+    loop {
+        match find() {
+            Ok(found) => return found,
+            Err(instead) => assert!(Instant::now() < end, "no {what}: {instead:?}"),
+        }
+        // Nothing is posted on it: a pause that ends.
+        bus.timed_pop(gst::ClockTime::from_mseconds(20));
     }
 }
 
