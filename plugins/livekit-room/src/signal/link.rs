@@ -7,6 +7,7 @@ use livekit_protocol as proto;
 use prost::Message as _;
 use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
@@ -21,6 +22,8 @@ const MAX_OUTGOING: usize = 128;
 const MAX_INCOMING: usize = 64;
 /// A write that takes longer means that the server takes nothing any more.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to read on after a write has failed. What a closed connection brought is there already.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What a connection brings.
 #[derive(Debug)]
@@ -132,9 +135,18 @@ async fn run(
 ) {
     let (sink, stream) = socket.split();
     let round_trip = AtomicI64::new(0);
+    let mut read = pin!(read(stream, keep_alive.silence, &messages, &round_trip));
     let why = tokio::select! {
-        why = read(stream, keep_alive.silence, &messages, &round_trip) => why,
-        why = write(sink, keep_alive.interval, requests, &round_trip) => why,
+        biased;
+        why = &mut read => why,
+        why = write(sink, keep_alive.interval, requests, &round_trip) => {
+            if why.is_some() {
+                // A server says leave and closes. Writing may be the first to notice, while
+                // the leave is still to be read.
+                let _ = timeout(LAST_WORDS_TIMEOUT, read).await;
+            }
+            why
+        }
     };
     if let Some(why) = why {
         let _ = messages.send(Incoming::Closed(why)).await;
@@ -227,6 +239,9 @@ fn unix_ms() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+    use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
     #[test]
     fn a_servers_wish_for_pings_is_kept_within_reason() {
@@ -243,5 +258,40 @@ mod tests {
         assert_eq!(of(-3, i32::MIN), (5, 15));
         assert_eq!(of(i32::MAX, i32::MAX), (30, 90));
         assert_eq!(of(10, 1), (10, 20));
+    }
+
+    /// A server that says leave and resets the connection, while we write.
+    async fn connection_that_ends_with_a_leave() -> WebSocket {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = TcpStream::connect(listener.local_addr().unwrap());
+        let (ours, theirs) = tokio::join!(connect, listener.accept());
+        let ours = MaybeTlsStream::Plain(ours.unwrap());
+        let theirs = theirs.unwrap().0;
+        let ours = WebSocketStream::from_raw_socket(ours, Role::Client, None).await;
+        let mut theirs = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+        let leave = proto::SignalResponse {
+            message: Some(Response::Leave(proto::LeaveRequest::default())),
+        };
+        let leave = Message::Binary(leave.encode_to_vec().into());
+        theirs.send(leave).await.unwrap();
+        theirs.get_ref().set_zero_linger().unwrap();
+        ours
+    }
+
+    #[tokio::test]
+    async fn a_leave_is_read_though_writing_fails_first() {
+        for _ in 0..20 {
+            let mut link = Link::new(
+                connection_that_ends_with_a_leave().await,
+                KeepAlive::of(&proto::JoinResponse::default()),
+            );
+            for _ in 0..10 {
+                link.send(Box::new(Request::Simulate(Default::default())))
+                    .unwrap();
+            }
+            let first = link.next().await;
+            assert!(matches!(first, Incoming::Message(_)), "{first:?}");
+            assert!(matches!(link.next().await, Incoming::Closed(_)));
+        }
     }
 }
