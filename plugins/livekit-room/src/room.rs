@@ -2,6 +2,7 @@
 
 mod config;
 mod connection;
+mod deleted;
 mod error;
 mod leave;
 mod media;
@@ -21,6 +22,7 @@ use crate::timeline::Timeline;
 use crate::tracks::{Change, Tracks};
 pub use config::RoomConfig;
 use connection::Phase;
+use deleted::Incarnation;
 pub use error::{JoinError, ResumeError};
 use livekit_protocol as proto;
 use proto::signal_request::Message as Request;
@@ -150,6 +152,8 @@ pub struct Room {
     /// The last frame, whether or not more are expected.
     last_frame: Option<Instant>,
     ever_joined: bool,
+    /// The room that was joined last, where the server says which.
+    incarnation: Option<Incarnation>,
     /// What server-made frames (after an unpublish) end with; empty where the server has none.
     sif_trailer: Vec<u8>,
 }
@@ -183,6 +187,7 @@ impl Room {
             unproven: 0,
             last_frame: None,
             ever_joined: false,
+            incarnation: None,
             sif_trailer: Vec::new(),
         }
     }
@@ -240,6 +245,9 @@ impl Room {
         match message {
             Response::Offer(offer) => self.on_offer(now, offer),
             Response::Trickle(trickle) => self.on_trickle(now, &trickle),
+            Response::Update(update) if deleted::is_told(&update.participants) => {
+                self.end(EndReason::RoomDeleted);
+            }
             Response::Update(update) => {
                 self.tracks.update(&update.participants);
                 self.select(now);
@@ -286,12 +294,16 @@ impl Room {
 
     fn on_stop(&mut self) {
         if matches!(self.phase, Phase::Joined) {
-            self.signal(Request::Leave(proto::LeaveRequest {
-                reason: proto::DisconnectReason::ClientInitiated as i32,
-                ..Default::default()
-            }));
+            self.say_goodbye();
         }
         self.end(EndReason::Stopped);
+    }
+
+    fn say_goodbye(&mut self) {
+        self.signal(Request::Leave(proto::LeaveRequest {
+            reason: proto::DisconnectReason::ClientInitiated as i32,
+            ..Default::default()
+        }));
     }
 
     /// Decides anew what to take, and subscribes accordingly.

@@ -4,7 +4,7 @@ use super::super::reply::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Recordings of the library; `docs/api-recordings.md` has the fields of each.
+/// Recordings of the library; `docs/api.md` has the fields of each.
 #[derive(Debug, Serialize, ToSchema)]
 #[allow(dead_code, reason = "the shape of an answer")]
 pub(super) struct Library {

@@ -1,5 +1,6 @@
 //! The life of the connection: join, resume, rejoin, end.
 
+use super::deleted::Incarnation;
 use super::leave::{self, Verdict};
 use super::{JoinError, Output, ResumeError, Room};
 use crate::backoff::Backoff;
@@ -65,6 +66,13 @@ impl Room {
         if self.phase != Phase::Joining {
             return;
         }
+        let lost_for = self.lost_for(now);
+        let before = self.incarnation.take();
+        if before.is_some_and(|before| before.was_deleted(response, lost_for)) {
+            self.say_goodbye();
+            return self.end(EndReason::RoomDeleted);
+        }
+        self.incarnation = Incarnation::of(response);
         match Peer::new(now, locals) {
             Ok(peer) => self.peer = Some(peer),
             Err(error) => return self.end(EndReason::Connection(error.to_string())),
@@ -168,9 +176,7 @@ impl Room {
         if self.phase != Phase::Resuming {
             return;
         }
-        let lost_for = self
-            .lost_since
-            .map_or(Duration::ZERO, |since| now.duration_since(since));
+        let lost_for = self.lost_for(now);
         match error {
             ResumeError::Unavailable(why) if lost_for < RESUME_FOR => {
                 let at = now + self.backoff.next();
@@ -189,6 +195,11 @@ impl Room {
                 }
             },
         }
+    }
+
+    fn lost_for(&self, now: Instant) -> Duration {
+        let since = self.lost_since.unwrap_or(now);
+        now.duration_since(since)
     }
 
     pub(super) fn on_signal_closed(&mut self, now: Instant, why: &str) {
