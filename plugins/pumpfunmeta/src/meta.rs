@@ -150,6 +150,7 @@ mod tests {
 
     #[test]
     fn a_second_coin_takes_the_place_of_the_first() {
+        gst::init().unwrap();
         let mut buffer = gst::Buffer::new();
         let buffer = buffer.get_mut().unwrap();
         assert!(attach(buffer, &coin(r#"{"name": "One", "symbol": "ONE"}"#)));
@@ -162,6 +163,7 @@ mod tests {
 
     #[test]
     fn a_copied_buffer_has_a_coin_of_its_own() {
+        gst::init().unwrap();
         let mut buffer = gst::Buffer::with_size(100).unwrap();
         attach(buffer.get_mut().unwrap(), &coin(r#"{"name": "One"}"#));
         let mut part = buffer

@@ -132,10 +132,12 @@ impl Haven {
     /// When the kernel's list can't be read.
     pub fn workers(&self) -> Result<Vec<Process>> {
         let mut all = descendants(self.child.pid())?;
-        // The one that looks at the formats when the server starts is no session's.
-        all.retain(|process| {
-            process.arguments.contains("haven-worker") && !process.arguments.contains("--probe")
-        });
+        // Those that try the formats when the server starts are no session's.
+        let tries = |process: &Process| {
+            let mut words = process.arguments.split_whitespace();
+            words.any(|word| ["--probe", "--try"].contains(&word))
+        };
+        all.retain(|process| process.arguments.contains("haven-worker") && !tries(process));
         Ok(all)
     }
 
