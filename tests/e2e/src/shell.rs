@@ -176,7 +176,7 @@ pub async fn interrupt(mut child: Child) -> Result {
     }
 }
 
-/// Checks that a file has these codecs, plays for more than a second, and decodes to its end.
+/// Checks that a file has these codecs, plays for more than half a second, and decodes to its end.
 ///
 /// # Errors
 /// When it doesn't.
@@ -188,7 +188,7 @@ pub async fn check_media(file: &Path, video: Option<&str>, audio: Option<&str>) 
             return Err(format!("{kind} is {codec:?}, not {wanted:?}, in {file:?}").into());
         }
     }
-    if probed.duration_s < 1.0 {
+    if probed.duration_s < 0.5 {
         return Err(format!("{file:?} is too short: {probed:?}").into());
     }
     decode_to_end(file).await?;
