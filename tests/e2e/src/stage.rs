@@ -150,6 +150,6 @@ pub fn measured_seconds() -> Duration {
     let seconds = std::env::var("HAVEN_E2E_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(15);
+        .unwrap_or(10);
     Duration::from_secs(seconds)
 }
