@@ -32,12 +32,13 @@ type config struct {
 
 // command is a line such as {"command":"mute","identity":"streamer","kind":"video"}; without an identity
 // it is for everybody. Commands: mute, unmute, unpublish, republish (a video with "source":"screen_share" as
-// the screen's), quit.
+// the screen's), clip (goes on with the video at "path", of the same length), quit.
 type command struct {
 	Command  string `json:"command"`
 	Identity string `json:"identity"`
 	Kind     string `json:"kind"`
 	Source   string `json:"source"`
+	Path     string `json:"path"`
 }
 
 func main() {

@@ -44,6 +44,8 @@ type participant struct {
 	events *eventWriter
 	loop   bool
 	room   *lksdk.Room
+	// The clips that are loaded; after the start only commands use it.
+	cache *clipCache
 
 	// Closed at the end, once.
 	stop     chan struct{}
@@ -56,7 +58,7 @@ type participant struct {
 }
 
 func newParticipant(config participantConfig, cache *clipCache, events *eventWriter, loop bool) (*participant, error) {
-	p := &participant{config: config, events: events, loop: loop, stop: make(chan struct{})}
+	p := &participant{config: config, events: events, loop: loop, cache: cache, stop: make(chan struct{})}
 	if config.Video != nil {
 		clip, err := cache.loadVideo(config.Video.Path)
 		if err != nil {
@@ -202,6 +204,9 @@ func (p *participant) send(start time.Time) {
 		}
 		late := float64(time.Since(due).Microseconds()) / 1000
 		p.counts.MaxLateMs = max(p.counts.MaxLateMs, late)
+		if next.exchange() {
+			p.report(event{Event: "changed", Kind: next.kind})
+		}
 		sent := next.sendNext(p.online.Load())
 		if next == p.video {
 			p.counts.FrameNumber = p.video.sequence - 1
@@ -265,6 +270,9 @@ func (p *participant) obey(c command) error {
 			s.screenShare = c.Source == "screen_share"
 			err = p.publish(s)
 		}
+	case "clip":
+		done = ""
+		err = s.goOnWith(p.cache, c.Path)
 	default:
 		err = fmt.Errorf("unknown command %q", c.Command)
 	}
@@ -292,7 +300,9 @@ type sender struct {
 	// Published as the screen's picture rather than a camera's.
 	screenShare bool
 
-	lock        sync.Mutex
+	lock sync.Mutex
+	// What is sent from the next key frame on, in place of units.
+	following   [][]byte
 	track       *lksdk.LocalTrack
 	publication *lksdk.LocalTrackPublication
 	muted       bool
@@ -327,6 +337,38 @@ func (s *sender) sendNext(online bool) bool {
 		return false
 	}
 	return s.track.WriteSample(sample, nil) == nil
+}
+
+// goOnWith has another clip of the same codec and length take over at its next key frame, at the same
+// place: as a camera that is turned, the track stays as it is.
+func (s *sender) goOnWith(cache *clipCache, path string) error {
+	if s.kind != "video" {
+		return fmt.Errorf("the %s can't change", s.kind)
+	}
+	clip, err := cache.loadVideo(path)
+	if err != nil {
+		return err
+	}
+	if clip.mimeType != s.mimeType || len(clip.frames) != len(s.units) {
+		return fmt.Errorf("%s has another codec or length", path)
+	}
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.following = clip.frames
+	return nil
+}
+
+// exchange begins the clip that is to follow, if there is one and a key frame is due, and says whether
+// it did. Clips have a key frame each second.
+func (s *sender) exchange() bool {
+	perSecond := max(int64(time.Second/s.interval), 1)
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	if s.following == nil || s.sequence%int64(len(s.units))%perSecond != 0 {
+		return false
+	}
+	s.units, s.following = s.following, nil
+	return true
 }
 
 func (s *sender) attach(track *lksdk.LocalTrack, publication *lksdk.LocalTrackPublication) {

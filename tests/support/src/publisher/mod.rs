@@ -270,6 +270,19 @@ impl Publisher {
             .map(drop)
     }
 
+    /// Goes on with another clip of the same codec and length from the next key frame on, as a phone that
+    /// is turned does: the track and the numbers in the pictures go on (publisher of clips only).
+    ///
+    /// # Errors
+    /// When the clips don't fit together, or it doesn't answer.
+    pub async fn change_clip(&mut self, clip: &Clip) -> Result<()> {
+        self.command(&json!({ "command": "clip", "kind": "video", "path": clip.video }))
+            .await?;
+        self.take(COMMAND_LIMIT, |event| event.event == "changed")
+            .await
+            .map(drop)
+    }
+
     /// Sends any command, for example with an `identity` of several.
     ///
     /// # Errors
