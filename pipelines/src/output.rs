@@ -17,6 +17,13 @@ pub(crate) struct OutputError {
     source: io::Error,
 }
 
+impl OutputError {
+    /// Whether there is no room for it.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.source.kind() == io::ErrorKind::StorageFull
+    }
+}
+
 /// The file of a recording, locked for as long as it is written: whoever repairs files after a
 /// crash waits for the lock.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ pub(crate) use job::Track;
 pub(crate) use plan::{Plan, probe};
 
 use crate::{
-    decode::Lease,
+    decode::{Lease, describe},
     inbox::{Event, Inbox, Outbox},
     measure,
     output::{Output, OutputError},
@@ -52,10 +52,31 @@ pub(crate) enum RecordingError {
     Build { origin: String, problem: String },
     #[error("the recording stopped: {0}")]
     Pipeline(String),
+    #[error("the recording stopped, since the disk is full: {0}")]
+    DiskFull(String),
     #[error("the file was not finalised within {} s; what was written plays", EOS_TIMEOUT.seconds())]
     NotFinalised,
     #[error("a thread for the recording cannot be started: {0}")]
     Thread(#[from] io::Error),
+}
+
+impl RecordingError {
+    /// What a pipeline complained of.
+    fn of(error: &gst::message::Error) -> Self {
+        let said = describe(error);
+        match error.error().matches(gst::ResourceError::NoSpaceLeft) {
+            true => Self::DiskFull(said),
+            false => Self::Pipeline(said),
+        }
+    }
+
+    fn is_disk_full(&self) -> bool {
+        match self {
+            Self::DiskFull(_) => true,
+            Self::Output(error) => error.is_disk_full(),
+            _ => false,
+        }
+    }
 }
 
 /// What a recording takes its media from.
@@ -164,7 +185,9 @@ impl Recorder {
         if let Some(error) = &error {
             tracing::error!(%error, "recording failed");
         }
+        let disk_full = error.as_ref().is_some_and(RecordingError::is_disk_full);
         self.outbox.send(WorkerMessage::RecordingFinished {
+            disk_full,
             progress: RecordingProgress {
                 recording_id: self.config.recording_id,
                 ..progress

@@ -236,6 +236,7 @@ impl Session {
                         ..RecordingProgress::default()
                     },
                     error: Some(error),
+                    disk_full: false,
                 });
             }
         }

@@ -1,6 +1,8 @@
 mod guests;
+mod publishers;
 
 pub(crate) use guests::Guests;
+use publishers::Publishers;
 
 use crate::{
     decode::describe,
@@ -11,7 +13,9 @@ use crate::{
     tokens::Tokens,
 };
 use gst::prelude::*;
-use haven_wire::{EndReason, RoomAccess, SessionConfig, SessionState, Source as SourceConfig};
+use haven_wire::{
+    EndReason, Publisher, RoomAccess, SessionConfig, SessionState, Source as SourceConfig,
+};
 use std::{net::IpAddr, sync::Arc};
 
 /// The streamer's pads; others are of guests.
@@ -57,6 +61,7 @@ pub(crate) struct Source {
     video: Arc<Tap>,
     audio: Arc<Tap>,
     guests: Guests,
+    publishers: Publishers,
 }
 
 impl Source {
@@ -77,6 +82,7 @@ impl Source {
         let video = tap("video", Memory::Gop);
         let audio = tap("audio", Memory::Recent);
         let guests = Guests::default();
+        let publishers = Publishers::default();
         let (pipeline, room) = match &config.source {
             SourceConfig::Demo => (demo_pipeline(&video, &audio)?, None),
             SourceConfig::Room {
@@ -95,13 +101,14 @@ impl Source {
             }
         };
         timebase.adopt(&pipeline);
-        watch_end(&pipeline, inbox);
+        watch_messages(&pipeline, inbox, &publishers);
         Ok(Self {
             pipeline,
             room,
             video,
             audio,
             guests,
+            publishers,
         })
     }
 
@@ -125,6 +132,11 @@ impl Source {
     /// The other voices.
     pub(crate) fn guests(&self) -> &Guests {
         &self.guests
+    }
+
+    /// Whose pictures and sound are taken.
+    pub(crate) fn publishers(&self) -> Vec<Publisher> {
+        self.publishers.list()
     }
 
     /// What the connection looks like now.
@@ -289,16 +301,20 @@ fn video_caps() -> gst::Caps {
         .build()
 }
 
-fn watch_end(pipeline: &gst::Pipeline, inbox: &Inbox) {
+fn watch_messages(pipeline: &gst::Pipeline, inbox: &Inbox, publishers: &Publishers) {
     let Some(bus) = pipeline.bus() else { return };
-    let inbox = inbox.clone();
+    let (inbox, publishers) = (inbox.clone(), publishers.clone());
     bus.set_sync_handler(move |_, message| {
         match message.view() {
             gst::MessageView::Error(error) => {
                 inbox.notify(Event::SourceEnded(error_reason(error)));
             }
             gst::MessageView::Element(element) => {
-                if let Some(reason) = element.structure().and_then(ended_reason) {
+                let said = element.structure();
+                if said.is_some_and(|said| publishers.note(said)) {
+                    inbox.notify(Event::SourceChanged);
+                }
+                if let Some(reason) = said.and_then(ended_reason) {
                     inbox.notify(Event::SourceEnded(reason));
                 }
             }

@@ -62,6 +62,7 @@ impl Reporter {
             participant_sid: connection.participant_sid,
             video: caps(Media::Video).map(|caps| video_status(&caps, self.size, &self.video)),
             audio: caps(Media::Audio).map(|caps| audio_status(&caps, &self.audio)),
+            publishers: source.publishers(),
         };
         if self.sent.as_ref() == Some(&status) {
             return;

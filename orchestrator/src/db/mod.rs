@@ -23,6 +23,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0001_sessions_and_recordings.sql")),
     M::up(include_str!("migrations/0002_settings_and_coins.sql")),
     M::up(include_str!("migrations/0003_recordings_that_last.sql")),
+    M::up(include_str!("migrations/0004_participants.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 /// Calls that may wait for the thread; more callers wait to get in line.

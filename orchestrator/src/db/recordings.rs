@@ -61,6 +61,8 @@ pub(crate) struct RecordingRow {
     pub(crate) room_name: Option<String>,
     /// JSON: the coin as it was at the session's start.
     pub(crate) stream_info: Option<String>,
+    /// JSON: who published while it was recorded.
+    pub(crate) participants: String,
     pub(crate) files: Vec<FileRow>,
 }
 
@@ -111,6 +113,19 @@ impl Db {
                 .execute(
                     "UPDATE recording_files SET path = ?3 WHERE recording_id = ?1 AND part = ?2",
                     params![id, part, as_text(&path)],
+                )
+                .map(drop)
+        })
+        .await
+    }
+
+    /// Stores who has published so far, as JSON.
+    pub(crate) async fn store_participants(&self, id: i64, text: String) -> Result<(), Error> {
+        self.call("storing the recording's participants", move |connection| {
+            connection
+                .execute(
+                    "UPDATE recordings SET participants = ?2 WHERE id = ?1",
+                    params![id, text],
                 )
                 .map(drop)
         })
@@ -302,6 +317,7 @@ pub(super) fn recording(row: &Row<'_>) -> rusqlite::Result<RecordingRow> {
         joined: joined.map(|path| (path, lengths.0, lengths.1)),
         room_name: row.get("room_name")?,
         stream_info: row.get("stream_info")?,
+        participants: row.get("participants")?,
         files: Vec::new(),
     })
 }

@@ -32,6 +32,8 @@ pub(crate) struct Archive {
     thumbnails: PathBuf,
     /// Recordings that are being joined or deleted.
     busy: Arc<Mutex<HashSet<i64>>>,
+    /// Recordings whose description could not be written.
+    undescribed: Arc<Mutex<HashSet<i64>>>,
 }
 
 /// A file of a recording, opened.
@@ -99,6 +101,7 @@ impl Archive {
             policy,
             thumbnails,
             busy: Arc::default(),
+            undescribed: Arc::default(),
         }
     }
 
@@ -312,8 +315,8 @@ impl Archive {
         Ok(joined)
     }
 
-    /// Writes the description beside a recording's first file. A failure is only logged: the
-    /// recording is what counts.
+    /// Writes the description beside a recording's first file. A failure is logged, and mended later:
+    /// the recording is what counts.
     pub(crate) async fn describe(&self, id: i64) {
         let described = async {
             let row = self.row(id).await?;
@@ -329,8 +332,19 @@ impl Archive {
             .await
         };
         if let Err(error) = described.await {
+            if error.kind() != Kind::NotFound {
+                self.undescribed.lock().insert(id);
+            }
             let error = error.chain();
             tracing::warn!(recording_id = id, error, "a recording's JSON file");
+        }
+    }
+
+    /// Writes the descriptions that could not be written before: the disk was full.
+    pub(super) async fn describe_again(&self) {
+        let late = std::mem::take(&mut *self.undescribed.lock());
+        for id in late {
+            self.describe(id).await;
         }
     }
 

@@ -4,7 +4,7 @@ use crate::{
     clock,
     db::{FileProgress, RecordingRow},
 };
-use haven_wire::{AudioChoice, ChosenEncoders, Gap, Split};
+use haven_wire::{AudioChoice, ChosenEncoders, Gap, Publisher, Split};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -120,6 +120,8 @@ pub(crate) struct Recording {
     pub(crate) ended: Option<Ended>,
     pub(crate) kept: bool,
     pub(crate) joined: Option<Joined>,
+    /// Who published or spoke while it was recorded.
+    pub(crate) participants: Vec<Publisher>,
 }
 
 /// What was stored as JSON. What can't be read counts as empty.
@@ -148,6 +150,7 @@ impl Recording {
             format: row.format,
             config: stored(row.id, &row.config),
             settings: stored(row.id, &row.settings),
+            participants: stored(row.id, &row.participants),
             started_at_ms: row.started_at_ms,
             parts: parts.collect(),
             ended: row
@@ -356,6 +359,7 @@ pub(super) mod tests {
             }),
             kept: false,
             joined: None,
+            participants: Vec::new(),
         }
     }
 

@@ -40,6 +40,11 @@ impl Keeper {
         (self.policy)()
     }
 
+    /// Writes descriptions that could not be written before.
+    pub(crate) async fn catch_up(&self) {
+        self.archive.describe_again().await;
+    }
+
     /// Deletes what is too much. `running_bytes` is what is being written, on the disk of which
     /// `folder` is a part.
     pub(crate) async fn retain(&self, folder: &Path, running_bytes: u64) {

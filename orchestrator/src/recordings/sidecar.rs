@@ -36,6 +36,7 @@ pub(super) fn text(row: RecordingRow) -> String {
     shown.insert("quality".into(), recording.settings.quality.clone().into());
     shown.insert("room_name".into(), room_name.into());
     shown.insert("stream_data".into(), info);
+    shown.insert("participants".into(), json!(recording.participants));
     let software = json!({"name": "Haven", "version": env!("CARGO_PKG_VERSION")});
     shown.insert("software".into(), software);
     let mut text = format!("{:#}", Value::Object(shown));

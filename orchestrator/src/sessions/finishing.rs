@@ -2,6 +2,7 @@
 
 use super::{
     actor::{Actor, SHUTDOWN, Selector, log_failure},
+    keeper::DISK_FULL,
     recording::{StartReply, file_progress},
 };
 use crate::{
@@ -102,6 +103,7 @@ impl Actor {
         &mut self,
         progress: &RecordingProgress,
         error: Option<String>,
+        disk_full: bool,
     ) {
         let id = progress.recording_id;
         let end_reason = self.view.end_reason.clone();
@@ -115,6 +117,10 @@ impl Actor {
             return self.refuse(id, error, reply).await;
         }
         let reason = match (error, &active.stop_reason) {
+            (Some(error), _) if disk_full => {
+                tracing::error!(recording_id = id, error, "a recording ends");
+                DISK_FULL.into()
+            }
             (Some(error), _) => format!("error: {error}"),
             (None, Some(reason)) => reason.clone(),
             (None, None) => end_reason.unwrap_or_else(|| "stopped".into()),

@@ -11,7 +11,7 @@ const DISK_INTERVAL: Duration = Duration::from_secs(2);
 /// So many looks at the disk later, retention's turn has come.
 const RETENTION_EVERY: u32 = 3;
 /// Why a recording ended whose disk is full.
-const DISK_FULL: &str = "disk_full";
+pub(super) const DISK_FULL: &str = "disk_full";
 
 /// Runs for as long as the server.
 pub(crate) async fn run(registry: Registry, keeper: Keeper) {
@@ -26,6 +26,7 @@ pub(crate) async fn run(registry: Registry, keeper: Keeper) {
             let bytes = running.iter().map(Recording::bytes).sum();
             let dir = registry.current().library.dir().to_owned();
             keeper.retain(&dir, bytes).await;
+            keeper.catch_up().await;
         }
     }
 }

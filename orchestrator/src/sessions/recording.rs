@@ -11,7 +11,7 @@ use crate::{
     error::Kind,
     recordings::{Part, Plan, Recording, SOURCE_CHANGED, SPLIT, lies_in},
 };
-use haven_wire::{PartReason, RecordingConfig, RecordingProgress, ServerMessage};
+use haven_wire::{PartReason, Publisher, RecordingConfig, RecordingProgress, ServerMessage};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -84,8 +84,21 @@ impl Actor {
             Ok(mut active) => {
                 active.starting = Some((reply, Instant::now() + START_TIMEOUT));
                 self.recordings.push(active);
+                self.note_participants().await;
             }
             Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Who publishes now is part of what is recorded.
+    pub(super) async fn note_participants(&mut self) {
+        let publishers = &self.view.status.publishers;
+        for active in &mut self.recordings {
+            let recording = &mut active.recording;
+            if Publisher::add_all(&mut recording.participants, publishers) {
+                let text = serde_json::to_string(&recording.participants).unwrap_or_default();
+                log_failure(self.context.db.store_participants(recording.id, text).await);
+            }
         }
     }
 
@@ -148,6 +161,7 @@ impl Actor {
             ended: None,
             kept: false,
             joined: None,
+            participants: Vec::new(),
         });
         if let Err(error) = self.tell_worker_to_record(&active) {
             log_failure(self.context.db.forget_recording(id).await);

@@ -93,8 +93,13 @@ impl Actor {
                     reason,
                     error,
                 } => self.on_part_finished(&progress, reason, error).await,
-                WorkerMessage::RecordingFinished { progress, error } => {
-                    self.on_recording_finished(&progress, error).await;
+                WorkerMessage::RecordingFinished {
+                    progress,
+                    error,
+                    disk_full,
+                } => {
+                    self.on_recording_finished(&progress, error, disk_full)
+                        .await;
                 }
                 WorkerMessage::Ended { reason } => self.ended = Some(reason),
             },
@@ -149,6 +154,7 @@ impl Actor {
             self.change_state(reason).await;
         }
         self.check_joined().await;
+        self.note_participants().await;
         self.resume_recordings().await;
     }
 

@@ -235,6 +235,7 @@ impl Recording {
         say(&WorkerMessage::RecordingFinished {
             progress: self.progress(behaviour),
             error: None,
+            disk_full: false,
         });
     }
 }
@@ -334,6 +335,7 @@ fn status(key: &str, state: SessionState) -> WorkerMessage {
         participant_sid: joined.then(|| format!("PA_{}", std::process::id())),
         video: None,
         audio: None,
+        publishers: Vec::new(),
     })
 }
 
@@ -439,6 +441,7 @@ fn refuse(recording_id: i64, why: &str) {
             ..RecordingProgress::default()
         },
         error: Some(why.to_owned()),
+        disk_full: false,
     });
 }
 

@@ -13,9 +13,11 @@
 
 mod codec;
 mod probe;
+mod publisher;
 
 pub use codec::{LineError, LineReader, MAX_LINE_BYTES, encode_line};
 pub use probe::{COPIED, ChosenEncoders, FormatProbe, NO_VIDEO, Probe, QualityPreset};
+pub use publisher::{MAX_PUBLISHERS, PublishedTrack, Publisher};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -222,6 +224,9 @@ pub enum WorkerMessage {
         /// Why it ended, if that wasn't asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+        /// Whether that was since the disk is full.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        disk_full: bool,
     },
     /// The session is over and the worker is about to exit.
     Ended {
@@ -247,6 +252,9 @@ pub struct SessionStatus {
     /// The audio as it arrives.
     #[serde(default)]
     pub audio: Option<AudioStatus>,
+    /// Whose pictures and sound are taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publishers: Vec<Publisher>,
 }
 
 /// State of a session's connection, in the words of the HTTP API.

@@ -8,7 +8,6 @@ use super::{
     signature::Signature,
 };
 use crate::{
-    decode::describe,
     feed::{Feed, Overflow},
     output::Output,
     tap::{Attachment, Consumer, Tap},
@@ -311,7 +310,7 @@ impl Job {
                 )
             });
             if let Some(gst::MessageView::Error(error)) = error.as_ref().map(|m| m.view()) {
-                return Err(RecordingError::Pipeline(describe(error)));
+                return Err(RecordingError::of(error));
             }
         }
         self.attachments.clear();
@@ -322,7 +321,7 @@ impl Job {
         let message = bus.and_then(|bus| bus.timed_pop_filtered(EOS_TIMEOUT, &types));
         match message.as_ref().map(|message| message.view()) {
             Some(gst::MessageView::Eos(_)) => Ok(()),
-            Some(gst::MessageView::Error(error)) => Err(RecordingError::Pipeline(describe(error))),
+            Some(gst::MessageView::Error(error)) => Err(RecordingError::of(error)),
             _ => Err(RecordingError::NotFinalised),
         }
     }
@@ -332,7 +331,7 @@ impl Job {
         let types = [gst::MessageType::Error, gst::MessageType::Eos];
         let message = self.pipeline.bus().and_then(|bus| bus.pop_filtered(&types));
         match message.as_ref().map(|message| message.view()) {
-            Some(gst::MessageView::Error(error)) => Err(RecordingError::Pipeline(describe(error))),
+            Some(gst::MessageView::Error(error)) => Err(RecordingError::of(error)),
             Some(_) => Err(RecordingError::Pipeline("the stream ended".into())),
             None => Ok(()),
         }

@@ -58,7 +58,9 @@ fn a_room_without_picture_and_sound_is_recorded_black_and_silent() {
             WorkerMessage::RecordingProgress(progress) if progress.duration_ms > 3000 => {
                 recording.stop();
             }
-            WorkerMessage::RecordingFinished { progress, error } => break (progress, error),
+            WorkerMessage::RecordingFinished {
+                progress, error, ..
+            } => break (progress, error),
             _ => {}
         }
     };

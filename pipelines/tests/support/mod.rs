@@ -200,9 +200,9 @@ impl Worker {
     /// How a recording ended.
     pub(crate) fn finished(&self, id: i64) -> (RecordingProgress, Option<String>) {
         self.wait(|message| match message {
-            WorkerMessage::RecordingFinished { progress, error } if progress.recording_id == id => {
-                Some((progress.clone(), error.clone()))
-            }
+            WorkerMessage::RecordingFinished {
+                progress, error, ..
+            } if progress.recording_id == id => Some((progress.clone(), error.clone())),
             _ => None,
         })
     }
