@@ -12,6 +12,32 @@ pub struct Process {
     pub arguments: String,
 }
 
+impl Process {
+    /// Processor time that it has used, in seconds.
+    ///
+    /// # Errors
+    /// When it doesn't run any more.
+    pub fn cpu_s(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        // The name stands in brackets and may hold anything; the times are the 14th and 15th field.
+        let (_, fields) = stat.rsplit_once(')').ok_or("no name")?;
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(str::parse::<u64>).sum::<Result<_, _>>()?;
+        Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+
+    /// Memory that is its own, in bytes: what it shares with others is left out.
+    ///
+    /// # Errors
+    /// When it doesn't run any more.
+    pub fn own_bytes(&self) -> Result<u64> {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
+        let own = rollup.lines().filter(|line| line.starts_with("Private_"));
+        let kilobytes = own.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        Ok(kilobytes.sum::<u64>() * 1024)
+    }
+}
+
 /// The descendants of a process.
 ///
 /// # Errors

@@ -53,6 +53,17 @@ impl Stage {
     /// # Errors
     /// When something is missing or doesn't come up.
     pub async fn set(publishing: Publishing) -> Result<Self> {
+        Self::set_with(publishing, Vec::new()).await
+    }
+
+    /// As [`Stage::set`], with further variables for the server.
+    ///
+    /// # Errors
+    /// When something is missing or doesn't come up.
+    pub async fn set_with(
+        publishing: Publishing,
+        variables: Vec<(String, String)>,
+    ) -> Result<Self> {
         let turn = TURN.lock().await;
         let livekit = LiveKitServer::start().await?;
         let pumpfun = FakePumpFun::start(&livekit).await?;
@@ -61,6 +72,7 @@ impl Stage {
         pumpfun.add_coin(coin);
         let mut environment = pumpfun.environment();
         environment.extend(livekit.environment());
+        environment.extend(variables);
         let haven = Haven::start(environment).await?;
         let mut stage = Self {
             haven,
