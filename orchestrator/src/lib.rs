@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod autorecord;
 mod backoff;
 pub mod cli;
 mod clock;

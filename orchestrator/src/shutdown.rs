@@ -12,6 +12,19 @@ pub(crate) struct Shutdown {
     pub(crate) tasks: TaskTracker,
 }
 
+impl Shutdown {
+    /// Runs `work` until it is done or the server begins to end.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let ending = self.token.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = ending.cancelled() => {}
+            }
+        });
+    }
+}
+
 /// SIGINT and SIGTERM, caught from when this is made: one that comes while the server starts ends
 /// it as orderly as a later one.
 #[derive(Debug)]

@@ -143,6 +143,28 @@ fn library() -> Vec<Case> {
     ]
 }
 
+/// Watch rules.
+fn watching(mint: &str) -> Vec<Case> {
+    let rule = json!({"mint_id": mint, "output_format": "h264", "split_minutes": 5});
+    let other = json!({"mint_id": mint, "output_format": "vp9"});
+    let av1 = json!({"creator": mint, "output_format": "av1"});
+    let add = |body, status| send(Method::POST, "/api/watch", body, status);
+    let one = "/api/watch/{id}";
+    let delete =
+        |id: &str, status| Case(Method::DELETE, one, id.to_owned(), "", Value::Null, status);
+    vec![
+        add(rule.clone(), 200),
+        add(rule, 200),
+        add(other, 409),
+        add(json!({}), 422),
+        add(av1, 503),
+        get("/api/watch", "", "", 200),
+        delete("1", 200),
+        delete("1", 404),
+        get("/api/watch", "", "", 200),
+    ]
+}
+
 /// Discovery, below both its prefixes.
 fn discovery(mint: &str) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -184,6 +206,7 @@ async fn every_answer_is_as_it_is_described_and_every_path_is_asked() {
     cases.extend(others());
     cases.extend(library());
     cases.extend(discovery(&mint));
+    cases.extend(watching(&mint));
     for case in &cases {
         check(&server, &document, case).await;
     }

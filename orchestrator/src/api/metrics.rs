@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Error,
+    autorecord::LiveState,
     pumpfun::{Counts, ENDPOINTS, OUTCOMES},
     recordings::Recording,
     sessions::{Phase, View},
@@ -86,6 +87,7 @@ async fn text(app: &App) -> Result<String, Error> {
         stored.dropped_frames,
     );
     upstream(&mut page, context.sources.pumpfun.upstream().counts());
+    watching(&mut page, app);
     Ok(page.0)
 }
 
@@ -198,6 +200,37 @@ fn upstream(page: &mut Page, counts: &Counts) {
             page.sample(name, &labels, counts.get(endpoint, outcome));
         }
     }
+}
+
+fn watching(page: &mut Page, app: &App) {
+    let (rules, live) = (app.watcher.rules(), app.watcher.live());
+    page.one_gauge("haven_watch_rules", "Watch rules.", rules.len());
+    page.gauge(
+        "haven_watch_live",
+        "Coins that are live and that a rule is about, by what is done about them.",
+    );
+    for (name, state) in [
+        ("starting", LiveState::Starting),
+        ("recording", LiveState::Recording),
+        ("failing", LiveState::Failing),
+        ("dismissed", LiveState::Dismissed),
+    ] {
+        let count = live.iter().filter(|shown| shown.state == state).count();
+        page.sample("haven_watch_live", &[("state", name)], count);
+    }
+    let looks = app.watcher.looks();
+    page.counter(
+        "haven_watch_looks_total",
+        "Looks at the list of live coins, for all rules together.",
+    );
+    for (outcome, count) in [("ok", looks.done), ("failed", looks.failed)] {
+        page.sample("haven_watch_looks_total", &[("outcome", outcome)], count);
+    }
+    page.one_counter(
+        "haven_watch_recordings_total",
+        "Recordings that were begun for a rule.",
+        looks.recordings,
+    );
 }
 
 /// The text as it grows. Writing to it can't fail.

@@ -17,11 +17,13 @@ mod range;
 mod recordings;
 mod reply;
 mod watch;
+mod watch_rules;
 
 pub(crate) use gate::{Gate, Peer, Service};
 
 use crate::{
     Error,
+    autorecord::Watcher,
     config::{Settings, Store},
     error::Kind,
     sessions::Registry,
@@ -38,6 +40,7 @@ pub(crate) struct App {
     pub(crate) shutdown: Shutdown,
     pub(crate) origins: OriginPolicy,
     pub(crate) store: Store,
+    pub(crate) watcher: Watcher,
 }
 
 impl App {
@@ -57,6 +60,8 @@ pub(crate) fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .or(events::routes(&app))
         .unify()
         .or(watch::routes(&app))
+        .unify()
+        .or(watch_rules::routes(&app))
         .unify()
         .or(health::routes(&app))
         .unify()

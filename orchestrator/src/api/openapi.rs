@@ -5,7 +5,7 @@ mod library;
 mod recordings;
 mod sockets;
 
-use super::{config, health, live_sessions, metrics, page, pumpfun, reply};
+use super::{config, health, live_sessions, metrics, page, pumpfun, reply, watch_rules};
 use http::{HeaderValue, header};
 use std::sync::LazyLock;
 use utoipa::{
@@ -54,6 +54,9 @@ use warp::{Filter, Reply, filters::BoxedFilter, path, reply::Response};
         pumpfun::stream,
         pumpfun::validate,
         pumpfun::history,
+        watch_rules::add,
+        watch_rules::list,
+        watch_rules::delete,
         config::show,
         config::change,
         health::alive,
@@ -65,6 +68,7 @@ use warp::{Filter, Reply, filters::BoxedFilter, path, reply::Response};
         (name = "live sessions", description = "Rooms that are watched and recorded"),
         (name = "recordings", description = "What is kept of them"),
         (name = "discovery", description = "What is live on pump.fun; each path below `/api/pumpfun/` is served below `/api/live/` too"),
+        (name = "watching", description = "Rules by which streams are recorded whenever they are live"),
         (name = "configuration", description = "Settings that count for sessions started afterwards"),
         (name = "operations", description = "How the server is"),
     ),

@@ -7,12 +7,11 @@ use super::{
 };
 use crate::{
     Error, clock,
-    config::Settings,
     error::Kind,
-    recordings::{Known, Plan, Recording, known_formats, plan, presets},
+    recordings::{Choice, Known, Plan, Recording, known_formats, presets},
     sessions::Selector,
 };
-use haven_wire::{AudioChoice, Probe, Split};
+use haven_wire::{AudioChoice, Probe};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use warp::{Filter, filters::BoxedFilter, path, reply::Response};
@@ -76,16 +75,11 @@ pub(super) fn key_field(fields: &Fields) -> Result<&str, Error> {
 
 /// A recording in the configured default format and quality.
 pub(super) async fn default_plan(app: &App) -> Result<Plan, Error> {
-    let settings = app.settings();
-    let (format, quality) = (
-        &settings.default_output_format,
-        &settings.default_video_quality,
-    );
-    let plan = plan(probe(app).await, format, quality)?;
-    Ok(plan.with(AudioChoice::default(), default_split(&settings)))
+    Choice::default().plan(probe(app).await, &app.settings())
 }
 
-async fn probe(app: &App) -> Option<&Probe> {
+/// What this machine can record; none while that isn't known.
+pub(super) async fn probe(app: &App) -> Option<&Probe> {
     match app.registry.context().workers.probe().await {
         Ok(probe) => Some(probe),
         Err(error) => {
@@ -98,16 +92,8 @@ async fn probe(app: &App) -> Option<&Probe> {
 async fn start(app: Arc<App>, fields: Result<Fields, Error>) -> Result<Value, Error> {
     let fields = fields?;
     let key = key_field(&fields)?;
-    let settings = app.settings();
-    let format = fields
-        .text("output_format")?
-        .unwrap_or(&settings.default_output_format);
-    let quality = fields
-        .text("video_quality")?
-        .unwrap_or(&settings.default_video_quality);
-    let audio = audio_field(&fields)?;
-    let split = split_fields(&fields, default_split(&settings))?;
-    let plan = plan(probe(&app).await, format, quality).map(|plan| plan.with(audio, split));
+    let choice = choice(&fields)?;
+    let plan = choice.plan(probe(&app).await, &app.settings());
     let Some(handle) = app.registry.find(key) else {
         // A wrong field is told even without a session; what this machine lacks is not.
         return Err(match plan {
@@ -123,12 +109,17 @@ async fn start(app: Arc<App>, fields: Result<Fields, Error>) -> Result<Value, Er
     Ok(recording.started_json())
 }
 
-/// How recordings are split that don't say.
-fn default_split(settings: &Settings) -> Split {
-    Split {
-        after_ms: settings.split_minutes.unwrap_or(0).saturating_mul(60_000),
-        after_bytes: settings.split_bytes.unwrap_or(0),
-    }
+/// How something is to be recorded.
+pub(super) fn choice(fields: &Fields) -> Result<Choice, Error> {
+    let text = |name| Ok::<_, Error>(fields.text(name)?.map(str::to_owned));
+    let (split_ms, split_bytes) = split_fields(fields)?;
+    Ok(Choice {
+        output_format: text("output_format")?,
+        video_quality: text("video_quality")?,
+        audio: audio_field(fields)?,
+        split_ms,
+        split_bytes,
+    })
 }
 
 fn audio_field(fields: &Fields) -> Result<AudioChoice, Error> {
@@ -142,18 +133,15 @@ fn audio_field(fields: &Fields) -> Result<AudioChoice, Error> {
     }
 }
 
-/// When to go on in another file; 0 is never, absent what is configured.
-fn split_fields(fields: &Fields, default: Split) -> Result<Split, Error> {
+/// When to go on in another file, in milliseconds and bytes; 0 is never.
+fn split_fields(fields: &Fields) -> Result<(Option<u64>, Option<u64>), Error> {
     let minutes = fields.number("split_minutes", 0.0..=MOST_SPLIT_MINUTES)?;
     let bytes = fields.bytes("split_bytes")?;
     if bytes.is_some_and(|bytes| (1..LEAST_SPLIT_BYTES).contains(&bytes)) {
         let message = format_args!("must be 0 (never) or at least {LEAST_SPLIT_BYTES}");
         return Err(Error::field("split_bytes", message));
     }
-    Ok(Split {
-        after_ms: minutes.map_or(default.after_ms, milliseconds),
-        after_bytes: bytes.unwrap_or(default.after_bytes),
-    })
+    Ok((minutes.map(milliseconds), bytes))
 }
 
 fn milliseconds(minutes: f64) -> u64 {

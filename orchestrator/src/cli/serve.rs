@@ -3,6 +3,7 @@
 use crate::{
     Error,
     api::{self, App, Gate, Service},
+    autorecord::Watcher,
     config::{Config, ServeArgs, Store},
     db::Db,
     error::Kind,
@@ -72,25 +73,22 @@ async fn serve(config: Config) -> Result<(), Error> {
             config.resume && registry.take_up(session, recordings)
         })
         .await?;
+    let watcher = Watcher::open(registry.clone()).await?;
     let app = Arc::new(App {
         registry: registry.clone(),
         shutdown: shutdown.clone(),
         origins: config.origins.clone(),
         store,
+        watcher: watcher.clone(),
     });
     let service = Service::new(Gate::new(&config), api::routes(app));
 
     let recovery = wreck.recover(db.clone(), Arc::clone(&workers), archive.clone());
     let keeping = keeper::run(registry.clone(), Keeper::new(archive, policy));
-    let probing = async move {
-        if let Err(error) = workers.probe().await {
-            tracing::error!(error = error.chain(), "sessions can't be started");
-        }
-    };
-    let tasks = &shutdown.tasks;
-    tasks.spawn(until_shutdown(shutdown.clone(), keeping));
-    tasks.spawn(until_shutdown(shutdown.clone(), recovery));
-    tasks.spawn(until_shutdown(shutdown.clone(), probing));
+    shutdown.tasks.spawn(watcher.run());
+    shutdown.spawn(keeping);
+    shutdown.spawn(recovery);
+    shutdown.spawn(probe(workers));
     let serving = listener::serve(listener, service, shutdown.clone());
     shutdown.tasks.spawn(serving);
     announce(&format!("listening on http://{address}"));
@@ -116,10 +114,10 @@ async fn end(registry: &Registry, shutdown: &Shutdown) {
     shutdown.tasks.wait().await;
 }
 
-async fn until_shutdown(shutdown: Shutdown, work: impl Future<Output = ()>) {
-    tokio::select! {
-        () = work => {}
-        () = shutdown.token.cancelled() => {}
+/// What is installed is asked for before a client waits for it.
+async fn probe(workers: Arc<Workers>) {
+    if let Err(error) = workers.probe().await {
+        tracing::error!(error = error.chain(), "sessions can't be started");
     }
 }
 

@@ -2,7 +2,7 @@
 //! platform; from the database again while the platform can't be asked.
 
 use super::{
-    Failure, Upstream,
+    Failure, Repeats, Upstream,
     lookups::{Lookups, Pending, result},
 };
 use crate::{
@@ -165,25 +165,34 @@ impl Catalogue {
     /// # Errors
     /// Bad gateway when the platform can't be asked and no list is cached.
     pub(crate) async fn live(&self) -> Result<Found<Arc<LiveList>>, Error> {
-        let shared = &self.shared;
-        let cached = shared.cached_list().await?;
-        let refresh = shared.settings.borrow().pumpfun_refresh;
-        let refresh_ms = i64::try_from(refresh.as_millis()).unwrap_or(i64::MAX);
-        let now_ms = (shared.now_ms)();
+        let cached = self.shared.cached_list().await?;
         match cached {
-            Some(list) if is_fresh(list.fetched_at_ms, now_ms, refresh_ms) => {
-                Ok(Found::fresh(list))
-            }
-            cached => {
-                let this = Arc::clone(shared);
-                let remember =
-                    |result: &Result<_, Failure>| result.is_err().then_some(FAILURE_PAUSE);
-                let pending = self
-                    .lists
-                    .start(&(), &shared.shutdown, remember, || this.fetch_list());
-                Ok(fresh_or(cached, pending).await?)
+            Some(list) if self.shared.is_fresh_list(&list) => Ok(Found::fresh(list)),
+            cached => Ok(fresh_or(cached, self.fetch_list(Repeats::Some)).await?),
+        }
+    }
+
+    /// The coins that are live, at most as old as [`Catalogue::live`] gives them; for who asks
+    /// regularly by itself. Nothing that is stale, and one request at most for each page.
+    ///
+    /// # Errors
+    /// Bad gateway when the platform can't be asked; the cause says why.
+    pub(crate) async fn look(&self) -> Result<Arc<LiveList>, Error> {
+        match self.shared.cached_list().await? {
+            Some(list) if self.shared.is_fresh_list(&list) => Ok(list),
+            _ => {
+                let looked = result(self.fetch_list(Repeats::None)).await;
+                Ok(looked.unwrap_or_else(|| Err(ending()))?)
             }
         }
+    }
+
+    fn fetch_list(&self, repeats: Repeats) -> Pending<Result<Arc<LiveList>, Failure>> {
+        let this = Arc::clone(&self.shared);
+        let remember = |result: &Result<_, Failure>| result.is_err().then_some(FAILURE_PAUSE);
+        self.lists.start(&(), &self.shared.shutdown, remember, || {
+            this.fetch_list(repeats)
+        })
     }
 
     fn look_up(&self, mint: &Mint) -> Pending<Result<CoinRow, Failure>> {
@@ -210,11 +219,11 @@ impl Shared {
     }
 
     /// Reads the platform's list to its end, and stores it.
-    async fn fetch_list(self: Arc<Self>) -> Result<Arc<LiveList>, Failure> {
+    async fn fetch_list(self: Arc<Self>, repeats: Repeats) -> Result<Arc<LiveList>, Failure> {
         let mut coins = Vec::new();
         let mut seen = HashSet::new();
         for page in 0..MOST_PAGES {
-            let page = self.upstream.live_page(page * PAGE, PAGE).await?;
+            let page = self.upstream.live_page(page * PAGE, PAGE, repeats).await?;
             let before = coins.len();
             let new = page.coins.into_iter().filter(|coin| {
                 let mint = coin
@@ -237,6 +246,12 @@ impl Shared {
         let list = Arc::new(list.unwrap_or_default());
         *self.list.lock() = Some(Arc::clone(&list));
         Ok(list)
+    }
+
+    fn is_fresh_list(&self, list: &LiveList) -> bool {
+        let refresh = self.settings.borrow().pumpfun_refresh;
+        let refresh_ms = i64::try_from(refresh.as_millis()).unwrap_or(i64::MAX);
+        is_fresh(list.fetched_at_ms, (self.now_ms)(), refresh_ms)
     }
 
     async fn cached_list(&self) -> Result<Option<Arc<LiveList>>, Error> {

@@ -60,7 +60,12 @@ impl Platform for Arc<Fake> {
         async { self.answer(serde_json::from_value(stream).unwrap()) }.boxed()
     }
 
-    fn live_page(&self, offset: u32, limit: u32) -> BoxFuture<'_, Result<LivePage, Refusal>> {
+    fn live_page(
+        &self,
+        offset: u32,
+        limit: u32,
+        _: Repeats,
+    ) -> BoxFuture<'_, Result<LivePage, Refusal>> {
         let live = self.live.load(Ordering::Relaxed);
         let numbers = offset.min(live)..(offset + limit).min(live);
         let page = LivePage {

@@ -7,4 +7,4 @@ mod upstream;
 
 pub(crate) use catalogue::{Catalogue, Found};
 pub(crate) use counts::{Counts, ENDPOINTS, OUTCOMES};
-pub(crate) use upstream::{Failure, Upstream};
+pub(crate) use upstream::{Failure, Repeats, Upstream};

@@ -18,13 +18,27 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const DEFAULT_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
+/// Whether a request that failed is sent again at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// With growing pauses, for as long as who waits for it has patience.
+    Some,
+    /// No: it is sent regularly anyway.
+    None,
+}
+
 /// What is asked of the platform.
 pub(crate) trait Platform: Send + Sync {
     fn join<'a>(&'a self, mint: &'a Mint) -> BoxFuture<'a, Result<Join, Error>>;
     fn coin<'a>(&'a self, mint: &'a Mint) -> BoxFuture<'a, Result<Coin, Error>>;
     fn livestream<'a>(&'a self, mint: &'a Mint) -> BoxFuture<'a, Result<Livestream, Error>>;
     /// A page of the coins that are live, nsfw ones among them.
-    fn live_page(&self, offset: u32, limit: u32) -> BoxFuture<'_, Result<LivePage, Error>>;
+    fn live_page(
+        &self,
+        offset: u32,
+        limit: u32,
+        repeats: Repeats,
+    ) -> BoxFuture<'_, Result<LivePage, Error>>;
 }
 
 impl Platform for Client {
@@ -40,8 +54,17 @@ impl Platform for Client {
         Box::pin(self.livestream(mint))
     }
 
-    fn live_page(&self, offset: u32, limit: u32) -> BoxFuture<'_, Result<LivePage, Error>> {
-        Box::pin(self.live_page(offset, limit, true))
+    fn live_page(
+        &self,
+        offset: u32,
+        limit: u32,
+        repeats: Repeats,
+    ) -> BoxFuture<'_, Result<LivePage, Error>> {
+        let client = match repeats {
+            Repeats::Some => self.clone(),
+            Repeats::None => self.without_repeats(),
+        };
+        Box::pin(async move { client.live_page(offset, limit, true).await })
     }
 }
 
@@ -157,12 +180,20 @@ impl Upstream {
     ///
     /// # Errors
     /// Why there is none.
-    pub(crate) async fn live_page(&self, offset: u32, limit: u32) -> Result<LivePage, Failure> {
-        self.ask(
-            Endpoint::CurrentlyLive,
-            self.platform.live_page(offset, limit),
-        )
-        .await
+    pub(crate) async fn live_page(
+        &self,
+        offset: u32,
+        limit: u32,
+        repeats: Repeats,
+    ) -> Result<LivePage, Failure> {
+        let call = self.platform.live_page(offset, limit, repeats);
+        self.ask(Endpoint::CurrentlyLive, call).await
+    }
+
+    /// How long the platform still wants to be left alone.
+    pub(crate) fn paused_for(&self) -> Duration {
+        let until = self.pace.lock().paused_until;
+        until.saturating_duration_since(Instant::now())
     }
 
     async fn ask<T>(

@@ -136,6 +136,11 @@ impl Handle {
         self.view.borrow().clone()
     }
 
+    /// What is true of the session, now and later.
+    pub(crate) fn views(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+
     /// Waits until the session is over.
     pub(crate) async fn ended(&self) {
         let mut view = self.view.clone();

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod discovery;
+pub(crate) mod events;
 pub(crate) mod schema;
 
 use reqwest::{Method, StatusCode};

@@ -102,6 +102,15 @@ impl Client {
         })
     }
 
+    /// The same client, which sends each request once: who asks regularly by itself repeats it by
+    /// asking again.
+    #[must_use]
+    pub fn without_repeats(&self) -> Self {
+        let mut this = self.clone();
+        this.options.max_attempts = 1;
+        this
+    }
+
     /// Asks for a viewer's token.
     ///
     /// # Errors
