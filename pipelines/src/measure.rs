@@ -75,6 +75,34 @@ fn is_unfinished_mp4(path: &Path) -> io::Result<bool> {
     Ok(!index)
 }
 
+/// Cuts off the end of an mp4 with fragments that was not written whole: players refuse a file that
+/// ends within a fragment's head, which a full disk does. Other files stay as they are.
+///
+/// # Errors
+/// When the file can't be read or shortened.
+pub(crate) fn cut_off_incomplete(path: &Path) -> io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    let len = file.metadata()?.len();
+    let (mut at, mut whole) = (0, None);
+    while let Some((kind, size)) = box_header(&mut file, at)? {
+        let end = at.saturating_add(size);
+        if end > len || (at == 0 && &kind != b"ftyp") {
+            break;
+        }
+        match (&kind, whole) {
+            // A fragment's head is worth nothing without the media behind it.
+            (b"moof", _) => whole = whole.or(Some(at)),
+            (_, Some(_)) => whole = Some(end),
+            _ => {}
+        }
+        at = end;
+    }
+    match whole {
+        Some(whole) if whole < len => file.set_len(whole),
+        _ => Ok(()),
+    }
+}
+
 /// Type and size of the box at this offset; ISO/IEC 14496-12, 4.2.
 fn box_header(file: &mut File, at: u64) -> io::Result<Option<([u8; 4], u64)>> {
     let mut header = [0; 16];
@@ -233,4 +261,44 @@ pub(crate) fn end_time(pad: &gst::Pad, buffer: &gst::Buffer) -> Option<gst::Cloc
     let segment = event.segment().downcast_ref::<gst::ClockTime>()?;
     let stop = segment.stop().map_or(stop, |end| stop.min(end));
     segment.to_stream_time(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_box(kind: &str, payload: usize) -> Vec<u8> {
+        let size = u32::try_from(8 + payload).unwrap();
+        let mut bytes = size.to_be_bytes().to_vec();
+        bytes.extend(kind.as_bytes());
+        bytes.resize(8 + payload, 1);
+        bytes
+    }
+
+    #[test]
+    fn what_is_left_of_a_fragment_is_cut_off_and_whole_ones_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mp4");
+        let begin = [a_box("ftyp", 8), a_box("moov", 20)].concat();
+        let fragment = [a_box("moof", 30), a_box("mdat", 100)].concat();
+        let whole = [&begin[..], &fragment, &fragment].concat();
+        let first = begin.len() + fragment.len();
+        for length in begin.len()..=whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            cut_off_incomplete(&path).unwrap();
+            let left = path.metadata().unwrap().len();
+            let expected = match length {
+                // Nothing of a fragment is known before its head is whole.
+                _ if length < begin.len() + 38 => length,
+                _ if length < first => begin.len(),
+                _ if length < whole.len() => first,
+                _ => whole.len(),
+            };
+            assert_eq!(left, expected as u64, "{length}");
+        }
+        let other = [&[26, 69, 223, 163][..], &whole].concat();
+        std::fs::write(&path, &other).unwrap();
+        cut_off_incomplete(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().len(), other.len() as u64);
+    }
 }

@@ -403,6 +403,11 @@ fn finish(
     let error = error.or_else(|| job.finish(end).err());
     let mut progress = job.progress(id, &output);
     drop(job);
+    if error.is_some()
+        && let Err(problem) = measure::cut_off_incomplete(output.path())
+    {
+        tracing::warn!(%problem, "the end of a file can't be cut off");
+    }
     if let Ok(measured) = measure::measure(output.path()) {
         progress.duration_ms = measured.duration_ms;
         progress.bytes = measured.bytes;
