@@ -19,6 +19,7 @@ use livekit_room::{
     AudioMode, ConnectionState, Driver, EndReason, Frame, RoomEvent, Stopper, VideoLimits,
 };
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -85,7 +86,7 @@ impl Session {
         let thread = std::thread::Builder::new()
             .name("livekitsrc:media".into())
             .spawn(move || {
-                media.run(&mut incoming);
+                media.guarded(|media| media.run(&mut incoming));
                 // What it holds of the element goes before it is said that it has ended.
                 drop((media, incoming));
                 drop(working);
@@ -189,6 +190,25 @@ struct Media {
 }
 
 impl Media {
+    /// Works; a panic in it ends the stream with an error.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
+        if panic::catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            self.on_fault();
+        }
+    }
+
+    /// The stream can't go on, since the task or the thread behind it panicked.
+    fn on_fault(&self) {
+        if self.stopper.is_stopped() {
+            return;
+        }
+        self.stopper.stop();
+        if let Some(element) = self.element.upgrade() {
+            element.imp().on_fault();
+        }
+        self.pads.end();
+    }
+
     /// Takes events until the last one; looks around every [`TICK`].
     fn run(&mut self, incoming: &mut Outlet) {
         let mut ticked = Instant::now();
@@ -204,7 +224,8 @@ impl Media {
             match message {
                 Next::Event(event) => self.on_event(&element, *event),
                 Next::Ended(reason) => return self.on_ended(&element, reason),
-                Next::Closed => return,
+                // It says how it ended unless it panicked.
+                Next::Closed => return self.on_fault(),
                 Next::Nothing => {}
             }
             if ticked.elapsed() >= TICK {
@@ -274,5 +295,68 @@ fn post_stream_error(element: &LiveKitSrc, error: &StreamError) {
         StreamError::Internal(_) => {
             gst::element_error!(element, gst::CoreError::Failed, ("{error}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A media thread's state, its driver's and its thread's ends, and the element's messages.
+    fn media() -> (Media, crate::funnel::Funnel, Outlet, gst::Bus, LiveKitSrc) {
+        gst::init().unwrap();
+        let element: LiveKitSrc = glib::Object::new();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let settings = Settings {
+            url: Some("ws://127.0.0.1:1".into()),
+            token: Some("none".into()),
+            ..Settings::default()
+        };
+        let tokens = access::token_source(&settings, &element).unwrap();
+        let stopper = Driver::new(settings.room_config().unwrap(), tokens).stopper();
+        let (funnel, outlet) = funnel(stopper.clone(), |_| false);
+        let latency = gst::ClockTime::ZERO;
+        let media = Media {
+            element: element.downgrade(),
+            stopper: stopper.clone(),
+            pads: Pads::new(element.clone().upcast(), stopper, latency, false),
+            asks: false,
+            live: false,
+            ever_joined: true,
+        };
+        (media, funnel, outlet, bus, element)
+    }
+
+    fn errors(bus: &gst::Bus) -> usize {
+        let types = [gst::MessageType::Error];
+        std::iter::from_fn(|| bus.pop_filtered(&types)).count()
+    }
+
+    #[test]
+    fn a_driver_that_panicked_is_one_error_of_the_element() {
+        let (mut media, funnel, mut outlet, bus, _element) = media();
+        // As a task that panics leaves it: without a last word.
+        drop(funnel);
+        media.guarded(|media| media.run(&mut outlet));
+        assert_eq!(errors(&bus), 1);
+        assert!(media.stopper.is_stopped());
+    }
+
+    #[test]
+    fn a_panic_of_the_media_thread_is_one_error_and_the_driver_leaves() {
+        let (mut media, _funnel, _outlet, bus, _element) = media();
+        media.guarded(|_| panic!("for the test"));
+        assert_eq!(errors(&bus), 1);
+        assert!(media.stopper.is_stopped());
+    }
+
+    #[test]
+    fn an_element_that_is_stopped_tells_of_no_fault() {
+        let (mut media, funnel, mut outlet, bus, _element) = media();
+        media.stopper.stop();
+        drop(funnel);
+        media.guarded(|media| media.run(&mut outlet));
+        assert_eq!(errors(&bus), 0);
     }
 }

@@ -15,7 +15,7 @@ use livekit_room::{Choice, Kind, Track};
 use parking_lot::Mutex;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -24,6 +24,11 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
         Some("LiveKit room source"),
     )
 });
+
+/// Two clocks are read together this exactly, or once more.
+const CLOCK_ERROR: Duration = Duration::from_millis(1);
+/// How often they are read at most: on a machine that is that busy, any reading is as good.
+const CLOCK_READINGS: u32 = 3;
 
 const SELECT_TRACK_SIGNAL: &str = "select-track";
 
@@ -288,16 +293,28 @@ impl LiveKitSrc {
         if !self.playing.load(Relaxed) {
             return None;
         }
-        let now = Instant::now();
-        let running = self.obj().current_running_time()?;
-        let distance = |duration: std::time::Duration| {
-            gst::ClockTime::from_nseconds(duration.as_nanos() as u64)
-        };
+        let (now, running) = self.now()?;
+        let distance =
+            |duration: Duration| gst::ClockTime::from_nseconds(duration.as_nanos() as u64);
         Some(if instant > now {
             running + distance(instant - now)
         } else {
             running.saturating_sub(distance(now - instant))
         })
+    }
+
+    /// This instant, and its running time.
+    fn now(&self) -> Option<(Instant, gst::ClockTime)> {
+        for _ in 0..CLOCK_READINGS {
+            let before = Instant::now();
+            let running = self.obj().current_running_time()?;
+            let after = Instant::now();
+            // The thread may have to wait between the two, and all of it would be the frame's error.
+            if after - before <= CLOCK_ERROR {
+                return Some((before + (after - before) / 2, running));
+            }
+        }
+        Some((Instant::now(), self.obj().current_running_time()?))
     }
 
     pub(super) fn set_connection(&self, state: ConnectionState) {

@@ -105,6 +105,17 @@ impl LiveKitSrc {
         }
     }
 
+    /// A task of ours panicked: the element can't go on.
+    pub(crate) fn on_fault(&self) {
+        self.set_streamer(None);
+        self.set_connection(ConnectionState::Disconnected);
+        gst::element_imp_error!(
+            self,
+            gst::LibraryError::Failed,
+            ("a fault inside the element ended the stay in the room")
+        );
+    }
+
     fn post_track(&self, track: &Track, state: &str) {
         self.post(describe(track).field("state", state));
     }
