@@ -1,6 +1,6 @@
 use crate::{
     feed::{Feed, Overflow, live_appsrc},
-    inbox::{Event, Inbox, Media},
+    inbox::{Decoded, Event, Inbox, Media},
     source::Guests,
     tap::{Attachment, Memory, Tap, tap_sink},
     timebase::Timebase,
@@ -41,6 +41,7 @@ pub(crate) enum DecodeError {
 /// Turns one encoded stream into a decoded one while somebody needs it.
 #[derive(Debug)]
 pub(crate) struct Decoder {
+    what: Decoded,
     media: Media,
     encoded: Arc<Tap>,
     /// Voices that are heard beside `encoded`.
@@ -111,18 +112,21 @@ impl Decoder {
     /// A decoder for what flows through `encoded`, and for sound the guests' voices beside it;
     /// nothing runs yet.
     pub(crate) fn new(
-        media: Media,
+        what: Decoded,
         encoded: Arc<Tap>,
         guests: Guests,
         timebase: Timebase,
         inbox: Inbox,
     ) -> Self {
         let caps_inbox = inbox.clone();
+        let media = what.media();
         let (name, memory) = match media {
             Media::Video => ("decoded video", Memory::Last),
-            Media::Audio => ("decoded audio", Memory::Nothing),
+            // A file that begins at a key frame begins a moment ago.
+            Media::Audio => ("decoded audio", Memory::Recent),
         };
         Self {
+            what,
             media,
             encoded,
             guests,
@@ -282,9 +286,14 @@ impl Decoder {
     }
 
     fn watch(&self, pipeline: &gst::Pipeline) {
-        let (inbox, media, run) = (self.inbox.clone(), self.media, self.run);
+        let (inbox, decoded, run) = (self.inbox.clone(), self.what, self.run);
         watch_errors(pipeline, move |error| {
-            inbox.notify(Event::DecoderFailed { media, run, error });
+            let event = Event::DecoderFailed {
+                decoded,
+                run,
+                error,
+            };
+            inbox.notify(event);
         });
     }
 }

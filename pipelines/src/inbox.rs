@@ -16,6 +16,27 @@ pub(crate) enum Media {
     Audio,
 }
 
+/// What a session decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    /// The pictures.
+    Pictures,
+    /// Everybody's sound.
+    Voices,
+    /// The streamer's sound alone.
+    Streamer,
+}
+
+impl Decoded {
+    /// Its kind.
+    pub(crate) fn media(self) -> Media {
+        match self {
+            Self::Pictures => Media::Video,
+            Self::Voices | Self::Streamer => Media::Audio,
+        }
+    }
+}
+
 /// What the session's thread is woken by.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -32,7 +53,7 @@ pub(crate) enum Event {
     /// A decoding pipeline stopped.
     DecoderFailed {
         /// Which one.
-        media: Media,
+        decoded: Decoded,
         /// Which of its runs.
         run: u64,
         /// What it said.

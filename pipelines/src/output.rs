@@ -9,6 +9,16 @@ use std::{
 /// Recordings are for their owner, and readable by the group (a player, a backup).
 const FILE_MODE: u32 = 0o640;
 
+/// Makes or empties a file that somebody else then writes, with a recording's permissions.
+///
+/// # Errors
+/// When it can't be made.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    options.mode(FILE_MODE).open(path).map(drop)
+}
+
 /// Why a recording's file can't be made.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot create {path}: {source}")]
@@ -21,6 +31,11 @@ impl OutputError {
     /// Whether there is no room for it.
     pub(crate) fn is_disk_full(&self) -> bool {
         self.source.kind() == io::ErrorKind::StorageFull
+    }
+
+    /// Whether another name would do.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AlreadyExists
     }
 }
 
@@ -65,9 +80,11 @@ impl Output {
     pub(crate) fn bytes(&self) -> u64 {
         self.file.metadata().map_or(0, |metadata| metadata.len())
     }
+}
 
+impl Drop for Output {
     /// Lets go of the file, and removes it where nothing was written.
-    pub(crate) fn close(self) {
+    fn drop(&mut self) {
         if self.bytes() == 0
             && let Err(error) = std::fs::remove_file(&self.path)
         {

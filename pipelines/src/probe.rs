@@ -86,7 +86,14 @@ pub(crate) fn check_formats(formats_dir: Option<&Path>) -> Result<String, String
 /// When there is no thread to be had.
 pub(crate) fn preload() -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("preload".into()).spawn(|| {
-        let recording = ["x264enc", "avenc_aac", "aacparse", "mp4mux"];
+        let recording = [
+            "av1enc",
+            "av1parse",
+            "x264enc",
+            "avenc_aac",
+            "aacparse",
+            "mp4mux",
+        ];
         let needed = NEEDED.iter().map(|(element, _)| *element);
         for element in needed.chain(recording) {
             let loaded = gst::ElementFactory::find(element).map(|factory| factory.load());

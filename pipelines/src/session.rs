@@ -1,10 +1,10 @@
 use crate::{
     decode::{Decoder, Lease},
     formats::Formats,
-    inbox::{Event, Inbox, Media, Outbox},
+    inbox::{Decoded, Event, Inbox, Media, Outbox},
     preview::{Preview, PreviewError},
     probe,
-    recording::{Inputs, Plan, Recording},
+    recording::{Inputs, Plan, Recording, Signature},
     source::{Guests, Source, SourceError},
     status::{self, Reporter},
     timebase::Timebase,
@@ -70,8 +70,8 @@ enum Sizing {
     Wanted,
     /// Its first pictures are being decoded.
     Decoding { _lease: Lease },
-    /// Yes.
-    Known,
+    /// Yes, of a video of these parameters.
+    Known(Option<Signature>),
 }
 
 impl Session {
@@ -88,13 +88,13 @@ impl Session {
         let timebase = Timebase::start();
         let preview = Preview::start(&config, &timebase, &inbox, 0)?;
         let source = Source::new(&config, &timebase, &inbox, &tokens)?;
-        let decoder = |media: Media, guests: Guests| {
-            let encoded = source.tap(media).clone();
-            Decoder::new(media, encoded, guests, timebase.clone(), inbox.clone())
+        let decoder = |what: Decoded, guests: Guests| {
+            let encoded = source.tap(what.media()).clone();
+            Decoder::new(what, encoded, guests, timebase.clone(), inbox.clone())
         };
-        let video = decoder(Media::Video, Guests::default());
-        let audio = decoder(Media::Audio, source.guests().clone());
-        let streamer = decoder(Media::Audio, Guests::default());
+        let video = decoder(Decoded::Pictures, Guests::default());
+        let audio = decoder(Decoded::Voices, source.guests().clone());
+        let streamer = decoder(Decoded::Streamer, Guests::default());
         outbox.send(WorkerMessage::Ready {
             version: env!("CARGO_PKG_VERSION").into(),
         });
@@ -145,12 +145,14 @@ impl Session {
             Event::Server(message) => return self.obey(message),
             Event::Stop => return Some(EndReason::Stopped),
             Event::SourceEnded(reason) => return Some(reason),
-            Event::DecoderFailed { media, run, error } => match media {
-                Media::Video => self.video.failed(run, &error),
-                Media::Audio => {
-                    self.audio.failed(run, &error);
-                    self.streamer.failed(run, &error);
-                }
+            Event::DecoderFailed {
+                decoded,
+                run,
+                error,
+            } => match decoded {
+                Decoded::Pictures => self.video.failed(run, &error),
+                Decoded::Voices => self.audio.failed(run, &error),
+                Decoded::Streamer => self.streamer.failed(run, &error),
             },
             Event::PreviewFailed { run, error } => return self.replace_preview(run, error),
             Event::RecordingOver(id) => {
@@ -200,27 +202,43 @@ impl Session {
         match (&self.sizing, published) {
             (Sizing::Wanted, Some(caps)) => {
                 self.sizing = match status::size(&caps) {
-                    Some(_) => Sizing::Known,
+                    Some(_) => Sizing::Known(self.published()),
                     None => Sizing::Decoding {
                         _lease: self.video.lease(),
                     },
                 };
             }
             (Sizing::Decoding { .. }, _) if self.video.decoded().caps().is_some() => {
-                self.sizing = Sizing::Known;
+                self.sizing = Sizing::Known(self.published());
+            }
+            // Another codec, another size: what was learned may not hold.
+            (Sizing::Known(known), _) => {
+                let published = self.published();
+                if published.is_some() && *known != published {
+                    self.sizing = Sizing::Wanted;
+                }
             }
             _ => {}
         }
     }
 
+    /// The parameters of the video as it is published now.
+    fn published(&self) -> Option<Signature> {
+        let now = self.timebase.now();
+        let key_frame = self.source.tap(Media::Video).key_frame(now)?;
+        Signature::of(&key_frame)
+    }
+
     fn start_recording(&mut self, config: RecordingConfig) {
+        // Before anything that takes time: from here on is recorded.
+        let asked = self.timebase.now();
         let id = config.recording_id;
         if self.recordings.contains_key(&id) {
             tracing::warn!(recording_id = id, "this recording runs already");
             return;
         }
         let started = self.plan(&config).and_then(|plan| {
-            let inputs = self.inputs(&plan, config.audio);
+            let inputs = self.inputs(&plan, config.audio, asked);
             let (inbox, outbox) = (self.inbox.clone(), self.outbox.clone());
             Recording::start(config, plan, inputs, inbox, outbox).map_err(|error| error.to_string())
         });
@@ -254,7 +272,7 @@ impl Session {
             .map_err(|error| error.to_string())
     }
 
-    fn inputs(&mut self, plan: &Plan, audio: AudioChoice) -> Inputs {
+    fn inputs(&mut self, plan: &Plan, audio: AudioChoice, asked: gst::ClockTime) -> Inputs {
         let copies = matches!(plan, Plan::Copy);
         let mixes = !copies || audio == AudioChoice::Mix;
         let mut leases = Vec::new();
@@ -284,6 +302,7 @@ impl Session {
             mixes,
             _leases: leases,
             timebase: self.timebase.clone(),
+            asked,
         }
     }
 

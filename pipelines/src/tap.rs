@@ -1,7 +1,11 @@
+mod memory;
+
+pub(crate) use memory::Memory;
+
 use gst::prelude::*;
+use memory::Kept;
 use parking_lot::Mutex;
 use std::{
-    collections::VecDeque,
     fmt,
     sync::{
         Arc,
@@ -9,12 +13,6 @@ use std::{
     },
 };
 
-/// Longest group of pictures that is kept for consumers who come later.
-const MAX_GOP_TIME: gst::ClockTime = gst::ClockTime::from_seconds(10);
-/// Largest group of pictures that is kept.
-const MAX_GOP_BYTES: usize = 16 << 20;
-/// How much of a stream without key frames is kept for consumers that begin in the past.
-const MAX_RECENT_TIME: gst::ClockTime = gst::ClockTime::from_seconds(2);
 /// A stream whose last buffer is older than this stands still.
 const FRESH: gst::ClockTime = gst::ClockTime::from_seconds(2);
 /// Key frames are asked for at most this often: each costs the publisher a burst.
@@ -50,41 +48,23 @@ pub(crate) enum Taken {
     Keep,
 }
 
-/// What a tap remembers for consumers that attach later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Memory {
-    /// Nothing: any buffer is as good a start as another.
-    Nothing,
-    /// What came in the last moments, for consumers that attach from there on.
-    Recent,
-    /// The last buffer.
-    Last,
-    /// The last key frame and what followed it.
-    Gop,
-}
-
 /// Hands the buffers of one stream to any number of consumers, of which none can hold up another.
 ///
 /// Consumers stay attached, and what is remembered stays, when the pipeline that feeds the tap is
 /// replaced.
 pub(crate) struct Tap {
     name: &'static str,
-    memory: Memory,
     inner: Mutex<Inner>,
     buffers: AtomicU64,
     bytes: AtomicU64,
     on_caps: Box<dyn Fn() + Send + Sync>,
 }
 
-#[derive(Default)]
 struct Inner {
     consumers: Vec<(u64, Arc<dyn Consumer>)>,
     next_id: u64,
     caps: Option<gst::Caps>,
-    kept: VecDeque<Unit>,
-    kept_bytes: usize,
-    /// From when on buffers are kept though newer key frames came, for who attaches from there.
-    pinned: Vec<gst::ClockTime>,
+    kept: Kept,
     newest: Option<gst::ClockTime>,
     sink: Option<gst::glib::WeakRef<gst_app::AppSink>>,
     key_frame_asked: Option<gst::ClockTime>,
@@ -108,8 +88,15 @@ impl Tap {
     ) -> Arc<Self> {
         Arc::new(Self {
             name,
-            memory,
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner {
+                consumers: Vec::new(),
+                next_id: 0,
+                caps: None,
+                kept: Kept::new(memory),
+                newest: None,
+                sink: None,
+                key_frame_asked: None,
+            }),
             buffers: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             on_caps: Box::new(on_caps),
@@ -152,13 +139,11 @@ impl Tap {
         from: Option<gst::ClockTime>,
     ) -> Attachment {
         let mut inner = self.inner.lock();
-        let first = inner.begin(self.memory, from);
-        for unit in inner.kept.range(first..) {
+        for unit in inner.kept.from(from) {
             let _ = consumer.take(unit);
         }
-        let pinned = &inner.pinned;
-        if let Some(index) = pinned.iter().position(|pinned| Some(*pinned) == from) {
-            inner.pinned.swap_remove(index);
+        if let Some(from) = from {
+            inner.kept.unpin(from);
         }
         let id = inner.next_id;
         inner.next_id += 1;
@@ -176,14 +161,14 @@ impl Tap {
 
     /// Nobody will attach from `from` on after all.
     pub(crate) fn forget_from(&self, from: gst::ClockTime) {
-        self.inner.lock().pinned.retain(|pinned| *pinned != from);
+        self.inner.lock().kept.unpin(from);
     }
 
     /// The key frame that a consumer would begin with that attaches from there.
     pub(crate) fn key_frame(&self, from: gst::ClockTime) -> Option<Unit> {
         let inner = self.inner.lock();
-        let first = inner.begin(self.memory, Some(from));
-        inner.kept.get(first).filter(|unit| unit.key).cloned()
+        let first = inner.kept.from(Some(from)).next();
+        first.filter(|unit| unit.key).cloned()
     }
 
     /// Whether the stream flows, `now` being the running time.
@@ -194,15 +179,13 @@ impl Tap {
 
     /// Whether a consumer that attaches now can start at once.
     pub(crate) fn remembers(&self) -> bool {
-        !self.inner.lock().kept.is_empty()
+        self.inner.lock().kept.from(None).next().is_some()
     }
 
     /// Forgets what was kept: the stream it belonged to is over.
     pub(crate) fn forget(&self) {
         let mut inner = self.inner.lock();
         inner.kept.clear();
-        inner.kept_bytes = 0;
-        inner.pinned.clear();
         inner.caps = None;
     }
 
@@ -242,17 +225,18 @@ impl Tap {
             if changed {
                 inner.caps = Some(unit.caps.clone());
             }
-            inner.keep(self.memory, &unit);
-            let (mut starving, mut keep) = (false, false);
+            inner.newest = Some(unit.pts);
+            inner.kept.keep(&unit);
+            let (mut starving, mut wanted) = (false, 0);
             for (_, consumer) in &inner.consumers {
                 match consumer.take(&unit) {
                     Taken::Done => {}
                     Taken::NeedsKeyFrame => starving = true,
-                    Taken::Keep => keep = true,
+                    Taken::Keep => wanted += 1,
                 }
             }
-            if keep {
-                inner.pinned.push(unit.pts);
+            for _ in 0..wanted {
+                inner.kept.pin(unit.pts);
             }
             (changed, starving && inner.may_ask(unit.pts))
         };
@@ -282,21 +266,6 @@ impl fmt::Debug for Tap {
 }
 
 impl Inner {
-    /// Which of what is kept comes first for a consumer that begins then.
-    fn begin(&self, memory: Memory, from: Option<gst::ClockTime>) -> usize {
-        let kept = &self.kept;
-        match (memory, from) {
-            // Between two key frames it needs what is before.
-            (Memory::Gop, from) => kept
-                .iter()
-                .rposition(|unit| unit.key && from.is_none_or(|from| unit.pts <= from))
-                .unwrap_or(0),
-            (Memory::Recent, None) => kept.len(),
-            (Memory::Recent, Some(from)) => kept.partition_point(|unit| unit.pts < from),
-            (Memory::Nothing | Memory::Last, _) => 0,
-        }
-    }
-
     fn may_ask(&mut self, now: gst::ClockTime) -> bool {
         let due = self
             .key_frame_asked
@@ -305,39 +274,6 @@ impl Inner {
             self.key_frame_asked = Some(now);
         }
         due
-    }
-
-    fn keep(&mut self, memory: Memory, unit: &Unit) {
-        self.newest = Some(unit.pts);
-        let restart = match memory {
-            Memory::Nothing => return,
-            Memory::Recent => return self.keep_recent(unit),
-            Memory::Last => true,
-            Memory::Gop => unit.key && self.pinned.is_empty(),
-        };
-        if restart {
-            self.kept.clear();
-            self.kept_bytes = 0;
-        } else if self.kept.is_empty() {
-            return;
-        }
-        self.kept_bytes += unit.buffer.size();
-        self.kept.push_back(unit.clone());
-        let first = self.kept.front().map_or(unit.pts, |first| first.pts);
-        // Without its beginning a group of pictures is worth nothing: all or none.
-        if memory == Memory::Gop
-            && (self.kept_bytes > MAX_GOP_BYTES || unit.pts.saturating_sub(first) > MAX_GOP_TIME)
-        {
-            self.kept.clear();
-            self.kept_bytes = 0;
-            self.pinned.clear();
-        }
-    }
-
-    fn keep_recent(&mut self, unit: &Unit) {
-        self.kept.push_back(unit.clone());
-        self.kept
-            .retain(|kept| unit.pts.saturating_sub(kept.pts) < MAX_RECENT_TIME);
     }
 }
 
@@ -386,111 +322,4 @@ pub(crate) fn tap_sink(name: &str, caps: &gst::Caps) -> gst_app::AppSink {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Default)]
-    struct Times(Mutex<Vec<u64>>);
-
-    impl Consumer for Times {
-        fn take(&self, unit: &Unit) -> Taken {
-            self.0.lock().push(unit.pts.mseconds());
-            Taken::Done
-        }
-    }
-
-    fn push(tap: &Tap, ms: u64, key: bool) {
-        let mut buffer = gst::Buffer::with_size(10).unwrap();
-        {
-            let buffer = buffer.get_mut().unwrap();
-            buffer.set_pts(gst::ClockTime::from_mseconds(ms));
-            if !key {
-                buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
-            }
-        }
-        let caps = gst::Caps::new_empty_simple("video/x-vp8");
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        let sample = gst::Sample::builder()
-            .buffer(&buffer)
-            .caps(&caps)
-            .segment(&segment)
-            .build();
-        tap.push(&sample);
-    }
-
-    #[test]
-    fn a_late_consumer_starts_at_the_last_key_frame() {
-        gst::init().unwrap();
-        let tap = Tap::new("test", Memory::Gop, || ());
-        for (ms, key) in [(0, true), (33, false), (66, true), (100, false)] {
-            push(&tap, ms, key);
-        }
-        let times = Arc::new(Times::default());
-        let attachment = tap.attach(times.clone());
-        push(&tap, 133, false);
-        drop(attachment);
-        push(&tap, 166, false);
-        assert_eq!(*times.0.lock(), [66, 100, 133]);
-    }
-
-    #[test]
-    fn who_begins_where_another_ended_misses_nothing_though_key_frames_came_since() {
-        struct Cutter;
-        impl Consumer for Cutter {
-            fn take(&self, unit: &Unit) -> Taken {
-                match unit.pts.mseconds() {
-                    66 => Taken::Keep,
-                    _ => Taken::Done,
-                }
-            }
-        }
-        gst::init().unwrap();
-        let tap = Tap::new("test", Memory::Gop, || ());
-        let cutter = tap.attach(Arc::new(Cutter));
-        for (ms, key) in [
-            (0, true),
-            (33, false),
-            (66, true),
-            (100, false),
-            (133, true),
-        ] {
-            push(&tap, ms, key);
-        }
-        drop(cutter);
-        let times = Arc::new(Times::default());
-        let _attachment = tap.attach_from(times.clone(), gst::ClockTime::from_mseconds(66));
-        push(&tap, 166, true);
-        assert_eq!(*times.0.lock(), [66, 100, 133, 166]);
-        // What was kept for it is no longer kept.
-        let later = Arc::new(Times::default());
-        let _later = tap.attach(later.clone());
-        assert_eq!(*later.0.lock(), [166]);
-    }
-
-    #[test]
-    fn recent_sound_is_for_who_begins_in_the_past_alone() {
-        gst::init().unwrap();
-        let tap = Tap::new("test", Memory::Recent, || ());
-        for ms in [0, 1000, 2000, 2500] {
-            push(&tap, ms, true);
-        }
-        let now = Arc::new(Times::default());
-        let _now = tap.attach(now.clone());
-        assert!(now.0.lock().is_empty());
-        let past = Arc::new(Times::default());
-        let _past = tap.attach_from(past.clone(), gst::ClockTime::from_mseconds(1500));
-        assert_eq!(*past.0.lock(), [2000, 2500]);
-    }
-
-    #[test]
-    fn an_endless_group_of_pictures_is_given_up() {
-        gst::init().unwrap();
-        let tap = Tap::new("test", Memory::Gop, || ());
-        push(&tap, 0, true);
-        push(&tap, 10_001, false);
-        push(&tap, 10_100, false);
-        assert!(!tap.remembers());
-        push(&tap, 10_200, true);
-        assert!(tap.remembers());
-    }
-}
+mod tests;

@@ -1,9 +1,8 @@
 use crate::{
     feed::Feed,
     filler::Filler,
-    recording::{Gaps, Track},
+    recording::{Gaps, Span, Track},
     tap::{Consumer, Taken, Unit},
-    timebase::Timebase,
 };
 use gst::prelude::*;
 use gstlivekitsrc::mixer::{self, FRAME_BYTES, SAMPLE_RATE};
@@ -32,8 +31,7 @@ const QUIET: gst::ClockTime = gst::ClockTime::from_seconds(1);
 pub(crate) struct VideoTrack {
     feed: Feed,
     geometry: gst::Element,
-    origin: gst::ClockTime,
-    timebase: Timebase,
+    span: Span,
     state: Mutex<VideoState>,
     late: AtomicU64,
 }
@@ -46,41 +44,31 @@ struct VideoState {
     /// The last picture that was shown.
     shown: Option<Unit>,
     fps: Option<gst::Fraction>,
-    end: Option<gst::ClockTime>,
     complete: bool,
     gaps: Gaps,
 }
 
 impl VideoTrack {
-    /// A track that starts at the running time `origin`; `geometry` is the capsfilter that fixes
-    /// the size once the first picture is there.
-    pub(crate) fn new(
-        feed: Feed,
-        geometry: gst::Element,
-        origin: gst::ClockTime,
-        timebase: Timebase,
-    ) -> Self {
+    /// The pictures of a file; `geometry` is the capsfilter that fixes the size once the first
+    /// picture is there.
+    pub(crate) fn new(feed: Feed, geometry: gst::Element, span: Span) -> Self {
         Self {
             feed,
             geometry,
-            origin,
-            timebase,
+            span,
             state: Mutex::default(),
             late: AtomicU64::new(0),
         }
     }
 
-    /// Begins with a black picture if there is none yet: the room may have sound alone.
+    /// Begins with the last picture from before if there is none since, a muted camera's, or with a
+    /// black one: the room may have sound alone.
     fn begin_without_picture(&self, state: &mut VideoState) {
         if state.shown.is_none()
-            && let Some(black) = black()
+            && let Some(picture) = state.early.take().or_else(black)
         {
-            self.show(state, &black, gst::ClockTime::ZERO, self.now());
+            self.show(state, &picture, gst::ClockTime::ZERO, self.span.now());
         }
-    }
-
-    fn now(&self) -> gst::ClockTime {
-        self.timebase.now().saturating_sub(self.origin)
     }
 
     fn show(&self, state: &mut VideoState, unit: &Unit, pts: gst::ClockTime, now: gst::ClockTime) {
@@ -122,28 +110,22 @@ impl VideoTrack {
 
 impl Track for VideoTrack {
     fn tick(&self) {
-        let now = self.now();
+        let now = self.span.now();
         let mut state = self.state.lock();
-        if state.shown.is_none() && state.early.is_none() && now >= PICTURE_TIMEOUT {
-            tracing::info!("no picture yet, beginning with a black one");
-            return self.begin_without_picture(&mut state);
-        }
         if state.shown.is_none() {
-            // A picture from before the beginning, and nothing since: a muted camera.
-            if now >= crate::filler::QUIET
-                && let Some(early) = state.early.take()
-            {
-                self.show(&mut state, &early, gst::ClockTime::ZERO, now);
+            let patience = match state.early {
+                Some(_) => crate::filler::QUIET,
+                None => PICTURE_TIMEOUT,
+            };
+            if now >= patience {
+                tracing::info!("no picture since the beginning");
+                self.begin_without_picture(&mut state);
             }
             return;
         }
         if let Some(pts) = state.filler.repeat(now) {
             self.repeat(&state, pts);
         }
-    }
-
-    fn end_at(&self, end: gst::ClockTime) {
-        self.state.lock().end = Some(end);
     }
 
     fn is_complete(&self) -> bool {
@@ -153,12 +135,10 @@ impl Track for VideoTrack {
     fn finish(&self) {
         let mut state = self.state.lock();
         self.begin_without_picture(&mut state);
-        if let Some(end) = state.end
-            && let Some(pts) = state.filler.close(end)
-        {
-            self.repeat(&state, pts);
-        }
-        if let Some(end) = state.end {
+        if let Some(end) = self.span.end() {
+            if let Some(pts) = state.filler.close(end) {
+                self.repeat(&state, pts);
+            }
             state.gaps.close(end);
         }
         drop(state);
@@ -176,15 +156,15 @@ impl Track for VideoTrack {
 
 impl Consumer for VideoTrack {
     fn take(&self, unit: &Unit) -> Taken {
-        let now = self.now();
+        let now = self.span.now();
         let mut state = self.state.lock();
-        let Some(pts) = unit.pts.checked_sub(self.origin) else {
+        let Some(pts) = unit.pts.checked_sub(self.span.origin()) else {
             if state.shown.is_none() && !is_tiny(&unit.caps) {
                 state.early = Some(unit.clone());
             }
             return Taken::Done;
         };
-        if state.end.is_some_and(|end| pts >= end) {
+        if self.span.end().is_some_and(|end| pts >= end) {
             state.complete = true;
             return Taken::Done;
         }
@@ -205,10 +185,8 @@ impl Consumer for VideoTrack {
 #[derive(Debug)]
 pub(crate) struct AudioTrack {
     feed: Feed,
-    /// Running time of the first sample.
-    origin: gst::ClockTime,
+    span: Span,
     delay: gst::ClockTime,
-    timebase: Timebase,
     caps: gst::Caps,
     state: Mutex<AudioState>,
 }
@@ -217,31 +195,30 @@ pub(crate) struct AudioTrack {
 struct AudioState {
     /// Sample frames in the file so far.
     next: u64,
-    /// Sample frames the file will have.
-    end: Option<u64>,
+    gaps: Gaps,
 }
 
 impl AudioTrack {
-    /// A track that starts at the running time `origin`, for an encoder that puts `delay` of
-    /// silence before all it is given: as much is left out here, so that sound stays in its place.
-    pub(crate) fn new(
-        feed: Feed,
-        origin: gst::ClockTime,
-        delay: gst::ClockTime,
-        timebase: Timebase,
-    ) -> Self {
+    /// The sound of a file, for an encoder that puts `delay` of silence before all it is given: as
+    /// much is left out here, so that sound stays in its place.
+    pub(crate) fn new(feed: Feed, delay: gst::ClockTime, span: Span) -> Self {
         Self {
             feed,
-            origin: origin + delay,
+            span,
             delay,
-            timebase,
             caps: mixer::caps(),
             state: Mutex::default(),
         }
     }
 
+    /// Sample frames the file will have, once that is known.
+    fn end(&self) -> Option<u64> {
+        let end = self.span.end()?;
+        Some(frames(end.saturating_sub(self.delay)))
+    }
+
     fn fill(&self, state: &mut AudioState, until: u64) {
-        let until = state.end.map_or(until, |end| until.min(end));
+        let until = self.end().map_or(until, |end| until.min(end));
         while state.next < until {
             let count = (until - state.next).min(SILENCE_FRAMES);
             let silence = vec![0; count as usize * FRAME_BYTES];
@@ -264,29 +241,29 @@ impl AudioTrack {
 
 impl Track for AudioTrack {
     fn tick(&self) {
-        let now = self.timebase.now().saturating_sub(self.origin);
-        if let Some(until) = now.checked_sub(QUIET) {
+        if let Some(until) = self.span.now().checked_sub(self.delay + QUIET) {
             let until = frames(until);
             self.fill(&mut self.state.lock(), until);
         }
     }
 
-    fn end_at(&self, end: gst::ClockTime) {
-        self.state.lock().end = Some(frames(end.saturating_sub(self.delay)));
-    }
-
     fn is_complete(&self) -> bool {
-        let state = self.state.lock();
-        state.end.is_some_and(|end| state.next >= end)
+        let next = self.state.lock().next;
+        self.end().is_some_and(|end| next >= end)
     }
 
     fn finish(&self) {
         let mut state = self.state.lock();
-        if let Some(end) = state.end {
+        if let Some(end) = self.end() {
             self.fill(&mut state, end);
+            state.gaps.close(time(end));
         }
         drop(state);
         self.feed.end();
+    }
+
+    fn gaps(&self) -> Vec<Gap> {
+        self.state.lock().gaps.list()
     }
 }
 
@@ -294,20 +271,22 @@ impl Consumer for AudioTrack {
     fn take(&self, unit: &Unit) -> Taken {
         let mut state = self.state.lock();
         let count = (unit.buffer.size() / FRAME_BYTES) as u64;
-        let before = frames(self.origin.saturating_sub(unit.pts));
-        let place = frames(unit.pts.saturating_sub(self.origin));
+        let origin = self.span.origin() + self.delay;
+        let before = frames(origin.saturating_sub(unit.pts));
+        let place = frames(unit.pts.saturating_sub(origin));
         if before == 0 && place > state.next + JITTER_FRAMES {
             self.fill(&mut state, place);
         }
         let overlap = state.next.saturating_sub(place);
         let skip = before + if overlap > JITTER_FRAMES { overlap } else { 0 };
-        let room = state
-            .end
+        let room = self
+            .end()
             .map_or(u64::MAX, |end| end.saturating_sub(state.next));
         let count = count.saturating_sub(skip).min(room);
         if count == 0 {
             return Taken::Done;
         }
+        state.gaps.on_media(unit.pts.saturating_sub(origin));
         let from = skip as usize * FRAME_BYTES;
         let piece = unit.buffer.copy_region(
             gst::BufferCopyFlags::MEMORY,

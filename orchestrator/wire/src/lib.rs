@@ -124,9 +124,9 @@ pub struct RecordingConfig {
     /// The encoders that the probe chose.
     #[serde(default)]
     pub encoders: ChosenEncoders,
-    /// The file to write. Its folder exists, the file doesn't. A recording of the source has the
-    /// extension of what comes in place of this one's; further files have `_part2`, `_part3` … before
-    /// it.
+    /// The file to write, whose folder exists. A recording of the source has the extension of what
+    /// comes in place of this one's; further files have `_part2`, `_part3` … before it, and so has the
+    /// first one where something has its name. A file that exists is never written to.
     pub path: PathBuf,
     /// Whose voices are recorded.
     #[serde(default)]

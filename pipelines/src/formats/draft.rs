@@ -6,6 +6,7 @@ use super::{
     syntax::{check_chain, check_element, check_options},
     text::{EncoderText, FileText, FormatText, Located, Place, Problem, Source},
 };
+use crate::recording::BUILT_IN;
 use gstlivekitsrc::mixer::SAMPLE_RATE;
 use haven_wire::QualityPreset;
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,6 +179,13 @@ impl Draft {
         let mut formats: Vec<_> = self.formats.values().collect();
         // The built-in names were there first, whatever the alphabet says.
         formats.sort_by_key(|format| !format.place.is_in(BUILT_IN_NAME));
+        for (name, format) in &self.formats {
+            if BUILT_IN.contains(&name.as_str()) {
+                let text = format!("the format {name:?} is built in: choose another name");
+                problems.push(problem(&format.place, text));
+            }
+        }
+        taken.extend(BUILT_IN);
         for format in formats {
             for alias in &format.aliases {
                 if !taken.insert(&alias.value) {

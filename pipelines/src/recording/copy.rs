@@ -1,10 +1,9 @@
 //! Streams that go into a file as they were published.
 
-use super::{gaps::Gaps, job::Track, signature::Signature};
+use super::{gaps::Gaps, job::Track, signature::Signature, span::Span};
 use crate::{
     feed::Feed,
     tap::{Consumer, Taken, Unit},
-    timebase::Timebase,
 };
 use haven_wire::{Gap, PartReason};
 use parking_lot::Mutex;
@@ -15,6 +14,9 @@ const QUIET: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 const MARGIN: gst::ClockTime = gst::ClockTime::from_mseconds(300);
 /// Shortest time between two buffers: WebM counts in milliseconds.
 const STEP: gst::ClockTime = gst::ClockTime::from_mseconds(1);
+
+/// A packet of silence, as WebRTC sends it: one frame of 20 ms (RFC 6716, 3.1).
+pub(crate) const SILENT_PACKET: [u8; 3] = [0xf8, 0xff, 0xfe];
 
 /// Where a file ends because the stream can't go on in it, in running time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +30,18 @@ pub(crate) struct Cut {
 pub(crate) struct CopyTrack {
     /// None while the file has no such stream: then it is only looked out for.
     feed: Option<Feed>,
-    /// Of a video that can begin only at a key frame.
-    signature: Option<Signature>,
-    video: bool,
-    origin: gst::ClockTime,
-    timebase: Timebase,
+    kind: Kind,
+    span: Span,
     state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Pictures, which can begin only at a key frame of these parameters; none are in the file
+    /// where there are none.
+    Video(Option<Signature>),
+    /// Sound of these caps.
+    Audio(gst::Caps),
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +50,6 @@ struct State {
     last: Option<gst::ClockTime>,
     /// Up to where it was said that nothing comes.
     filled: gst::ClockTime,
-    end: Option<gst::ClockTime>,
     complete: bool,
     /// The next key frame belongs into another file.
     split: bool,
@@ -52,49 +59,55 @@ struct State {
 
 impl CopyTrack {
     /// A video of these parameters.
-    pub(crate) fn video(
-        feed: Feed,
-        signature: Signature,
-        origin: gst::ClockTime,
-        timebase: Timebase,
-    ) -> Self {
-        Self::new(Some(feed), Some(signature), true, origin, timebase)
+    pub(crate) fn video(feed: Feed, signature: Signature, span: Span) -> Self {
+        Self::new(Some(feed), Kind::Video(Some(signature)), span)
     }
 
-    /// Sound.
-    pub(crate) fn audio(feed: Feed, origin: gst::ClockTime, timebase: Timebase) -> Self {
-        Self::new(Some(feed), None, false, origin, timebase)
+    /// Sound of these caps.
+    pub(crate) fn audio(feed: Feed, caps: gst::Caps, span: Span) -> Self {
+        Self::new(Some(feed), Kind::Audio(caps), span)
     }
 
     /// Looks out for a video, for which another file must begin.
-    pub(crate) fn absent_video(origin: gst::ClockTime, timebase: Timebase) -> Self {
-        Self::new(None, None, true, origin, timebase)
+    pub(crate) fn absent_video(span: Span) -> Self {
+        Self::new(None, Kind::Video(None), span)
     }
 
-    fn new(
-        feed: Option<Feed>,
-        signature: Option<Signature>,
-        video: bool,
-        origin: gst::ClockTime,
-        timebase: Timebase,
-    ) -> Self {
+    fn new(feed: Option<Feed>, kind: Kind, span: Span) -> Self {
         Self {
             feed,
-            signature,
-            video,
-            origin,
-            timebase,
+            kind,
+            span,
             state: Mutex::default(),
         }
     }
 
-    /// Whether this key frame belongs into another file, and why.
-    fn must_cut(&self, unit: &Unit, split: bool) -> Option<PartReason> {
+    fn is_video(&self) -> bool {
+        matches!(self.kind, Kind::Video(_))
+    }
+
+    /// Where this buffer belongs into another file, and why.
+    fn must_cut(&self, unit: &Unit, state: &State) -> Option<PartReason> {
+        let Kind::Video(wanted) = &self.kind else {
+            return None;
+        };
         let signature = Signature::of(unit)?;
-        if self.signature.as_ref() != Some(&signature) {
+        if wanted.as_ref() != Some(&signature) {
             return Some(PartReason::SourceChanged);
         }
-        split.then_some(PartReason::Split)
+        // The first key frame of a file is what the file was begun for.
+        (state.split && state.last.is_some()).then_some(PartReason::Split)
+    }
+
+    /// Sound of which nothing comes is silence: a muxer writes nothing before each of its streams has
+    /// begun, and Matroska's waits for the one that is behind whatever it is told of gaps.
+    fn be_silent(&self, state: &mut State, at: gst::ClockTime) {
+        if let (Kind::Audio(caps), Some(feed)) = (&self.kind, &self.feed) {
+            let mut packet = gst::Buffer::from_slice(SILENT_PACKET);
+            packet.make_mut().set_pts(at);
+            state.last = Some(at);
+            let _ = feed.push(packet, caps, true);
+        }
     }
 }
 
@@ -104,26 +117,26 @@ impl Track for CopyTrack {
     }
 
     fn split(&self) -> bool {
-        self.state.lock().split = self.video;
-        self.video
+        self.state.lock().split = self.is_video();
+        self.is_video()
     }
 
     fn tick(&self) {
-        let now = self.timebase.now().saturating_sub(self.origin);
+        let now = self.span.now();
         let mut state = self.state.lock();
-        let (Some(feed), Some(last)) = (&self.feed, state.last) else {
-            return;
-        };
-        let from = last.max(state.filled);
+        let from = state.last.unwrap_or_default().max(state.filled);
         if state.cut.is_some() || now < from + QUIET + MARGIN {
             return;
         }
-        state.filled = now - MARGIN;
-        feed.gap(from, now - MARGIN - from);
-    }
-
-    fn end_at(&self, end: gst::ClockTime) {
-        self.state.lock().end = Some(end);
+        match (&self.kind, &self.feed, state.last) {
+            (Kind::Audio(_), _, None) => self.be_silent(&mut state, gst::ClockTime::ZERO),
+            (Kind::Audio(_), _, Some(_)) => self.be_silent(&mut state, now - MARGIN),
+            (Kind::Video(_), Some(feed), Some(_)) => {
+                state.filled = now - MARGIN;
+                feed.gap(from, now - MARGIN - from);
+            }
+            (Kind::Video(_), _, _) => {}
+        }
     }
 
     fn is_complete(&self) -> bool {
@@ -133,7 +146,10 @@ impl Track for CopyTrack {
 
     fn finish(&self) {
         let mut state = self.state.lock();
-        if let Some(end) = state.end {
+        if state.last.is_none() {
+            self.be_silent(&mut state, gst::ClockTime::ZERO);
+        }
+        if let Some(end) = self.span.end() {
             state.gaps.close(end);
         }
         drop(state);
@@ -157,32 +173,31 @@ impl Consumer for CopyTrack {
         if state.cut.is_some() {
             return Taken::Done;
         }
-        let pts = unit.pts.saturating_sub(self.origin);
-        if state.end.is_some_and(|end| pts >= end) {
+        let origin = self.span.origin();
+        let pts = unit.pts.saturating_sub(origin);
+        if self.span.end().is_some_and(|end| pts >= end) {
             state.complete = true;
             return Taken::Done;
         }
-        if self.feed.is_none() && unit.pts < self.origin {
+        if self.feed.is_none() && unit.pts < origin {
             return Taken::NeedsKeyFrame;
         }
-        let begins = state.last.is_none();
-        // The first key frame of a file is what the file was begun for.
-        if self.video
-            && unit.key
-            && !(begins && self.signature.is_some() && Signature::of(unit) == self.signature)
-            && let Some(reason) = self.must_cut(unit, state.split)
+        if unit.key
+            && let Some(reason) = self.must_cut(unit, &state)
         {
             let at = unit.pts;
             state.cut = Some(Cut { at, reason });
+            // Sound that comes from now on is the next file's, whoever looks at this one when.
+            self.span.end_at(pts);
             return Taken::Keep;
         }
         let Some(feed) = &self.feed else {
             return Taken::NeedsKeyFrame;
         };
-        if begins && !unit.key {
+        if state.last.is_none() && !unit.key {
             return Taken::NeedsKeyFrame;
         }
-        if !self.video && unit.pts < self.origin {
+        if !self.is_video() && unit.pts < origin {
             return Taken::Done;
         }
         // What a video needs from before the file's begin is decoded in its first moment.
@@ -196,8 +211,45 @@ impl Consumer for CopyTrack {
         {
             let buffer = buffer.make_mut();
             buffer.set_pts(time);
-            buffer.set_dts(if self.video { Some(time) } else { None });
+            buffer.set_dts(if self.is_video() { Some(time) } else { None });
         }
         feed.push(buffer, &unit.caps, unit.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        feed::{Overflow, live_appsrc},
+        recording::graph,
+        timebase::Timebase,
+    };
+
+    fn unit(ms: u64, caps: gst::Caps, bytes: &[u8]) -> Unit {
+        Unit {
+            buffer: gst::Buffer::from_slice(bytes.to_vec()),
+            caps,
+            pts: gst::ClockTime::from_mseconds(ms),
+            key: true,
+        }
+    }
+
+    #[test]
+    fn sound_from_beyond_the_cut_is_not_taken_though_nobody_has_looked_yet() {
+        gst::init().unwrap();
+        let span = Span::new(gst::ClockTime::from_mseconds(100), Timebase::start());
+        let feed = Feed::new(live_appsrc("sound"), 1000, Overflow::DropBuffer);
+        let sound = CopyTrack::audio(feed, graph::opus_caps(), span.clone());
+        let video = CopyTrack::absent_video(span.clone());
+        let packet = |ms| unit(ms, graph::opus_caps(), &SILENT_PACKET);
+        sound.take(&packet(120));
+        assert!(!sound.is_complete());
+        let vp8 = gst::Caps::new_empty_simple("video/x-vp8");
+        let picture = [0x10, 0, 0, 0x9d, 1, 0x2a, 64, 0, 64, 0];
+        assert_eq!(video.take(&unit(140, vp8, &picture)), Taken::Keep);
+        assert_eq!(span.end(), Some(gst::ClockTime::from_mseconds(40)));
+        sound.take(&packet(140));
+        assert!(sound.is_complete());
     }
 }

@@ -44,6 +44,15 @@ pub(super) fn encoding(recipe: &Recipe) -> String {
     )
 }
 
+/// What Opus of WebRTC always is (RFC 7587, section 7).
+pub(super) fn opus_caps() -> gst::Caps {
+    gst::Caps::builder("audio/x-opus")
+        .field("rate", 48_000)
+        .field("channels", 2)
+        .field("channel-mapping-family", 0)
+        .build()
+}
+
 /// What the sound of a copy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CopiedSound {

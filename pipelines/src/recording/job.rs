@@ -6,6 +6,7 @@ use super::{
     graph::{self, CopiedSound, Position},
     plan::Plan,
     signature::Signature,
+    span::Span,
 };
 use crate::{
     feed::{Feed, Overflow},
@@ -35,8 +36,6 @@ const MAX_WAITING_AUDIO_BYTES: u64 = 60 * 192_000;
 pub(crate) trait Track: Consumer {
     /// To be called several times a second: says or shows something while nothing comes.
     fn tick(&self);
-    /// Nothing from `end` on, in the file's time, is taken any more.
-    fn end_at(&self, end: gst::ClockTime);
     /// Whether all that belongs before the end has arrived.
     fn is_complete(&self) -> bool;
     /// Fills up to the end, and ends the stream.
@@ -66,9 +65,10 @@ pub(super) struct Job {
     encoder: Option<gst::Element>,
     tracks: Vec<(Arc<Tap>, Arc<dyn Track>)>,
     attachments: Vec<Attachment>,
+    /// Which of them tells when nothing came: the pictures, or the sound where there are none.
+    telling: usize,
     inputs: Arc<Inputs>,
-    /// Running time of the file's begin.
-    origin: gst::ClockTime,
+    span: Span,
     /// Where in the file the muxer is.
     position: Position,
     /// Whether something was encoded, or taken over.
@@ -119,20 +119,22 @@ impl Job {
         inputs: &Arc<Inputs>,
         origin: gst::ClockTime,
     ) -> Result<Self, RecordingError> {
+        let span = Span::new(origin, inputs.timebase.clone());
         let built = match plan {
             Plan::Encode(recipe) => Parts::launch(&graph::encoding(recipe), output)
-                .and_then(|parts| Self::encode(parts, recipe.audio_delay, inputs, origin)),
+                .and_then(|parts| Self::encode(parts, recipe.audio_delay, inputs, span)),
             Plan::Copy => {
-                let sound = match (inputs.mixes, inputs.audio.flows(inputs.timebase.now())) {
+                let flows = inputs.audio.flows(inputs.timebase.now());
+                let sound = match (inputs.mixes, flows || video.is_none()) {
                     (true, _) => CopiedSound::Mix,
                     (false, true) => CopiedSound::Packets,
                     (false, false) => CopiedSound::None,
                 };
                 Parts::launch(&graph::copying(video.as_ref(), sound), output)
-                    .and_then(|parts| Self::copy(parts, video, sound, inputs, origin))
+                    .and_then(|parts| Self::copy(parts, video, sound, inputs, span))
             }
             Plan::Wave => Parts::launch(&graph::wave(), output)
-                .and_then(|parts| Self::wave(parts, inputs, origin)),
+                .and_then(|parts| Self::wave(parts, inputs, span)),
         };
         built.map_err(|problem| RecordingError::Build {
             origin: match plan {
@@ -147,24 +149,18 @@ impl Job {
         parts: Parts,
         delay: gst::ClockTime,
         inputs: &Arc<Inputs>,
-        origin: gst::ClockTime,
+        span: Span,
     ) -> Result<Self, String> {
-        let timebase = &inputs.timebase;
         let pictures = parts.feed("pictures", MAX_WAITING_VIDEO_BYTES, Overflow::DropBuffer)?;
-        let video = VideoTrack::new(
-            pictures,
-            parts.element("geometry")?,
-            origin,
-            timebase.clone(),
-        );
-        let audio = AudioTrack::new(parts.sound()?, origin, delay, timebase.clone());
+        let video = VideoTrack::new(pictures, parts.element("geometry")?, span.clone());
+        let audio = AudioTrack::new(parts.sound()?, delay, span.clone());
         let encoder = parts.element("encoder")?;
         let tracks: [(Arc<Tap>, Arc<dyn Track>); 2] = [
             (inputs.video.clone(), Arc::new(video)),
             (inputs.audio.clone(), Arc::new(audio)),
         ];
         let first = encoder.static_pad("src");
-        let mut job = Self::new(parts, tracks.into(), inputs, origin, first)?;
+        let mut job = Self::new(parts, tracks.into(), inputs, span, first)?;
         job.encoder = Some(encoder);
         Ok(job)
     }
@@ -174,51 +170,52 @@ impl Job {
         video: Option<Signature>,
         sound: CopiedSound,
         inputs: &Arc<Inputs>,
-        origin: gst::ClockTime,
+        span: Span,
     ) -> Result<Self, String> {
-        let timebase = inputs.timebase.clone();
+        let shows = video.is_some();
         let pictures = match video {
             Some(signature) => {
                 let overflow = Overflow::DropToKeyFrame;
                 let feed = parts.feed("pictures", MAX_WAITING_COPY_BYTES, overflow)?;
-                CopyTrack::video(feed, signature, origin, timebase.clone())
+                CopyTrack::video(feed, signature, span.clone())
             }
-            None => CopyTrack::absent_video(origin, timebase.clone()),
+            None => CopyTrack::absent_video(span.clone()),
         };
         let audio: Option<Arc<dyn Track>> = match sound {
             CopiedSound::None => None,
             CopiedSound::Packets => {
-                Some(Arc::new(CopyTrack::audio(parts.sound()?, origin, timebase)))
+                let caps = inputs.audio.caps().unwrap_or_else(graph::opus_caps);
+                let track = CopyTrack::audio(parts.sound()?, caps, span.clone());
+                Some(Arc::new(track))
             }
-            CopiedSound::Mix => Some(Arc::new(AudioTrack::new(
-                parts.sound()?,
-                origin,
-                gst::ClockTime::ZERO,
-                timebase,
-            ))),
+            CopiedSound::Mix => {
+                let delay = gst::ClockTime::ZERO;
+                let track = AudioTrack::new(parts.sound()?, delay, span.clone());
+                Some(Arc::new(track))
+            }
         };
         let mut tracks: Vec<(Arc<Tap>, Arc<dyn Track>)> =
             vec![(inputs.video.clone(), Arc::new(pictures))];
         tracks.extend(audio.map(|audio| (inputs.audio.clone(), audio)));
         let first = parts.element("mux")?.static_pad("src");
-        let mut job = Self::new(parts, tracks, inputs, origin, first)?;
+        let mut job = Self::new(parts, tracks, inputs, span, first)?;
         job.silent = sound == CopiedSound::None;
+        job.telling = if shows { 0 } else { job.tracks.len() - 1 };
         Ok(job)
     }
 
-    fn wave(parts: Parts, inputs: &Arc<Inputs>, origin: gst::ClockTime) -> Result<Self, String> {
-        let delay = gst::ClockTime::ZERO;
-        let audio = AudioTrack::new(parts.sound()?, origin, delay, inputs.timebase.clone());
+    fn wave(parts: Parts, inputs: &Arc<Inputs>, span: Span) -> Result<Self, String> {
+        let audio = AudioTrack::new(parts.sound()?, gst::ClockTime::ZERO, span.clone());
         let tracks: [(Arc<Tap>, Arc<dyn Track>); 1] = [(inputs.audio.clone(), Arc::new(audio))];
         let first = parts.element("mux")?.static_pad("src");
-        Self::new(parts, tracks.into(), inputs, origin, first)
+        Self::new(parts, tracks.into(), inputs, span, first)
     }
 
     fn new(
         parts: Parts,
         tracks: Vec<(Arc<Tap>, Arc<dyn Track>)>,
         inputs: &Arc<Inputs>,
-        origin: gst::ClockTime,
+        span: Span,
         first: Option<gst::Pad>,
     ) -> Result<Self, String> {
         let position = Position::of(&parts.element("mux")?);
@@ -229,8 +226,9 @@ impl Job {
             encoder: None,
             tracks,
             attachments: Vec::new(),
+            telling: 0,
             inputs: inputs.clone(),
-            origin,
+            span,
             position,
             begun,
             silent: false,
@@ -246,7 +244,7 @@ impl Job {
         for (tap, track) in &self.tracks {
             let consumer: Arc<dyn Consumer> = track.clone();
             self.attachments
-                .push(tap.attach_from(consumer, self.origin));
+                .push(tap.attach_from(consumer, self.span.origin()));
         }
         Ok(())
     }
@@ -261,7 +259,12 @@ impl Job {
 
     /// How long ago the file began.
     pub(super) fn age(&self) -> gst::ClockTime {
-        self.inputs.timebase.now().saturating_sub(self.origin)
+        self.span.now()
+    }
+
+    /// Running time of its begin.
+    pub(super) fn origin(&self) -> gst::ClockTime {
+        self.span.origin()
     }
 
     /// Whether something was written or soon will be.
@@ -290,9 +293,7 @@ impl Job {
 
     /// Nothing from the running time `end` on belongs into the file.
     pub(super) fn end_at(&self, end: gst::ClockTime) {
-        for (_, track) in &self.tracks {
-            track.end_at(end.saturating_sub(self.origin));
-        }
+        self.span.end_at(end.saturating_sub(self.span.origin()));
     }
 
     /// Takes what is still on its way before `end`, and finalises the file.
@@ -355,7 +356,10 @@ impl Job {
             bytes: output.bytes(),
             dropped_frames: tracks().map(|track| track.dropped()).sum(),
             path: output.path().to_owned(),
-            gaps: tracks().flat_map(|track| track.gaps()).collect(),
+            gaps: tracks()
+                .nth(self.telling)
+                .map(|track| track.gaps())
+                .unwrap_or_default(),
         }
     }
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 const SOURCE: &str = "source";
 /// The format that keeps the sound alone.
 const WAVE: &str = "wav";
+/// The formats that need no description.
+pub(crate) const BUILT_IN: [&str; 2] = [SOURCE, WAVE];
 /// Bit rate of the mixed voices beside an untouched picture.
 pub(super) const MIX_BPS: u32 = 128_000;
 /// Fragments of a second: a file that was cut off plays up to the last whole one.

@@ -1,19 +1,22 @@
+mod copies;
+
 use super::*;
 use crate::{
     decode::Decoder,
     formats::Formats,
-    inbox::Media,
+    inbox::Decoded,
     source::Guests,
     tap::{Memory, Tap},
 };
 use haven_wire::{AudioChoice, ChosenEncoders, Split};
+use std::time::Duration;
 
 /// Decoders of a room in which nobody publishes anything.
 fn silent_room(inbox: &Inbox, timebase: &Timebase) -> [Decoder; 2] {
-    [Media::Video, Media::Audio].map(|media| {
+    [Decoded::Pictures, Decoded::Voices].map(|what| {
         let encoded = Tap::new("test", Memory::Nothing, || ());
         let guests = Guests::default();
-        Decoder::new(media, encoded, guests, timebase.clone(), inbox.clone())
+        Decoder::new(what, encoded, guests, timebase.clone(), inbox.clone())
     })
 }
 
@@ -43,7 +46,8 @@ fn a_room_without_picture_and_sound_is_recorded_black_and_silent() {
         audio: audio.decoded().clone(),
         mixes: true,
         _leases: vec![video.lease(), audio.lease()],
-        timebase,
+        asked: timebase.now(),
+        timebase: timebase.clone(),
     };
     let recording = Recording::start(
         config,
@@ -68,4 +72,25 @@ fn a_room_without_picture_and_sound_is_recorded_black_and_silent() {
     assert_eq!(finished.1, None);
     assert!(finished.0.duration_ms > 3000, "{finished:?}");
     assert_eq!(finished.0.dropped_frames, 0);
+    let a_second_ago = timebase.now().saturating_sub(gst::ClockTime::SECOND);
+    assert!(
+        audio.decoded().key_frame(a_second_ago).is_some(),
+        "a file that begins at a key frame has no sound for its first moment"
+    );
+}
+
+#[test]
+fn a_fault_of_the_worker_ends_a_recording_with_a_word_to_the_server() {
+    let (outbox, messages) = Outbox::new();
+    reporting(7, &outbox, || panic!("for the test"));
+    match messages.try_recv().unwrap() {
+        WorkerMessage::RecordingFinished {
+            progress, error, ..
+        } => {
+            assert_eq!(progress.recording_id, 7);
+            assert!(error.unwrap().contains("fault"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(messages.try_recv().is_err());
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{feed::Overflow, recording::Track};
+use crate::{feed::Overflow, recording::Track, timebase::Timebase};
 
 /// A track's stream, collected.
 struct Output {
@@ -88,7 +88,11 @@ fn listen(buffers: &[gst::Buffer]) -> Vec<u8> {
 
 fn audio_track(origin: gst::ClockTime) -> (Output, AudioTrack) {
     let (output, feed) = Output::new();
-    let track = AudioTrack::new(feed, origin, gst::ClockTime::ZERO, Timebase::start());
+    let track = AudioTrack::new(
+        feed,
+        gst::ClockTime::ZERO,
+        Span::new(origin, Timebase::start()),
+    );
     (output, track)
 }
 
@@ -98,7 +102,7 @@ fn sound_from_before_the_start_is_cut_to_the_sample() {
     for (at, value) in [(80, 1), (100, 2), (120, 3)] {
         track.take(&sound(ms(at), value));
     }
-    track.end_at(ms(35));
+    track.span.end_at(ms(35));
     track.finish();
     let values = listen(&output.buffers());
     assert_eq!(values.len(), 35);
@@ -109,11 +113,11 @@ fn sound_from_before_the_start_is_cut_to_the_sample() {
 #[test]
 fn an_encoder_s_delay_is_made_up_for() {
     let (output, feed) = Output::new();
-    let track = AudioTrack::new(feed, ms(0), ms(15), Timebase::start());
+    let track = AudioTrack::new(feed, ms(15), Span::new(ms(0), Timebase::start()));
     for (at, value) in [(0, 1), (20, 2), (40, 3)] {
         track.take(&sound(ms(at), value));
     }
-    track.end_at(ms(60));
+    track.span.end_at(ms(60));
     track.finish();
     let values = listen(&output.buffers());
     assert_eq!(values.len(), 45);
@@ -126,7 +130,7 @@ fn missing_sound_becomes_silence_of_the_same_length() {
     let (output, track) = audio_track(ms(0));
     track.take(&sound(ms(40), 1));
     track.take(&sound(ms(1060), 2));
-    track.end_at(ms(2000));
+    track.span.end_at(ms(2000));
     track.finish();
     let values = listen(&output.buffers());
     assert_eq!(values.len(), 2000);
@@ -141,7 +145,7 @@ fn sound_that_comes_twice_is_written_once() {
     for (at, value) in [(0, 1), (20, 2), (10, 3), (40, 4)] {
         track.take(&sound(ms(at), value));
     }
-    track.end_at(ms(60));
+    track.span.end_at(ms(60));
     track.finish();
     let values = listen(&output.buffers());
     assert_eq!(values.len(), 60);
@@ -152,7 +156,7 @@ fn sound_that_comes_twice_is_written_once() {
 fn nothing_is_written_beyond_the_end() {
     let (output, track) = audio_track(ms(0));
     track.take(&sound(ms(0), 1));
-    track.end_at(ms(30));
+    track.span.end_at(ms(30));
     assert!(!track.is_complete());
     track.take(&sound(ms(20), 2));
     assert!(track.is_complete());
@@ -163,7 +167,11 @@ fn nothing_is_written_beyond_the_end() {
 
 fn video_track(origin: gst::ClockTime) -> (Output, VideoTrack) {
     let (output, feed) = Output::new();
-    let track = VideoTrack::new(feed, output.geometry.clone(), origin, Timebase::start());
+    let track = VideoTrack::new(
+        feed,
+        output.geometry.clone(),
+        Span::new(origin, Timebase::start()),
+    );
     (output, track)
 }
 
@@ -188,11 +196,22 @@ fn the_last_picture_from_before_the_start_is_the_first() {
 #[test]
 fn a_room_without_a_picture_is_black() {
     let (output, track) = video_track(ms(0));
-    track.end_at(ms(1000));
+    track.span.end_at(ms(1000));
     track.finish();
     let buffers = output.buffers();
     assert_eq!(times(&buffers), [0, 950]);
     assert_eq!(buffers[0].size(), 1280 * 720 * 3 / 2);
+}
+
+#[test]
+fn a_short_file_of_a_muted_camera_shows_its_last_picture() {
+    let (output, track) = video_track(ms(1000));
+    track.take(&picture(ms(900), 320, 240));
+    track.span.end_at(ms(300));
+    track.finish();
+    let buffers = output.buffers();
+    assert_eq!(times(&buffers), [0, 250]);
+    assert_eq!(buffers[0].size(), 320 * 240 * 3 / 2);
 }
 
 #[test]
@@ -225,4 +244,19 @@ fn pictures_out_of_order_are_counted_as_dropped() {
     track.finish();
     assert_eq!(times(&output.buffers()), [0, 66, 100]);
     assert_eq!(track.dropped(), 1);
+}
+
+#[test]
+fn a_pause_of_the_sound_is_a_gap() {
+    let (_output, track) = audio_track(ms(100));
+    for at in [100, 120, 2500] {
+        track.take(&sound(ms(at), 1));
+    }
+    track.span.end_at(ms(2420));
+    track.finish();
+    let gap = Gap {
+        at_ms: 20,
+        for_ms: 2380,
+    };
+    assert_eq!(track.gaps(), [gap]);
 }

@@ -33,6 +33,16 @@ fn what_is_no_toml_or_has_unknown_keys_is_refused_with_its_line() {
 }
 
 #[test]
+fn what_needs_no_description_cannot_be_described() {
+    for name in ["source", "wav"] {
+        let text = MINE.replace("[formats.mine]", &format!("[formats.{name}]"));
+        assert_refused(&text, 2, "is built in");
+        let alias = replaced("\nmuxer =", &format!("\naliases = [\"{name}\"]\nmuxer ="));
+        assert_refused(&alias, 7, "taken");
+    }
+}
+
+#[test]
 fn mistakes_in_a_format_are_named_with_their_line() {
     for (from, to, line, word) in [
         ("\nmuxer = \"mp4mux\"", "", 2, "\"muxer\" is missing"),
