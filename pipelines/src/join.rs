@@ -1,61 +1,80 @@
 //! One file of several: what is in them is copied, one after the other, and not encoded again.
 
+mod writer;
+
 use crate::{
-    measure::{Measured, measure},
+    measure::{Measured, is_unfinished_mp4, measure},
+    output,
     unfit::ToolError,
 };
 use gst::prelude::*;
 use std::{
     collections::BTreeMap,
+    fs,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
+use writer::Writer;
 
 /// A file that doesn't begin to play within this long is damaged.
 const PREROLL: gst::ClockTime = gst::ClockTime::from_seconds(20);
-/// How often a copy that doesn't get on is looked at.
+/// A copy that doesn't get on for this long is given up.
 const STALL: gst::ClockTime = gst::ClockTime::from_seconds(30);
+/// How often it is looked whether one stream waits for another.
+const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(50);
 /// What may wait for the other stream of the file: more than any muxer interleaves.
 const MAX_WAITING_BYTES: u32 = 64 << 20;
-/// What must be the same in all files: what a player is told once.
-const SAME: [&str; 9] = [
-    "width",
-    "height",
-    "codec_data",
-    "stream-format",
-    "rate",
-    "channels",
-    "format",
-    "profile",
-    "streamheader",
-];
-
+/// A part whose index tells of this much more than could be read is damaged.
+const DAMAGE: gst::ClockTime = gst::ClockTime::from_seconds(1);
+/// A WAV file's sizes have 32 bits.
+const LARGEST_WAV_BYTES: u64 = u32::MAX as u64;
 /// Makes one file of the files at `parts`.
 ///
 /// # Errors
-/// Unfit when they don't go together.
+/// Unfit when they don't go together, or one of them is damaged.
 pub(crate) fn join(output: &Path, parts: &[&Path]) -> Result<Measured, ToolError> {
+    join_with(output, parts, MAX_WAITING_BYTES)
+}
+
+/// As [`join`]; so many bytes may wait in one place for the other stream.
+fn join_with(output: &Path, parts: &[&Path], waiting: u32) -> Result<Measured, ToolError> {
+    check_size(output, parts)?;
+    output::make_private(output).map_err(ToolError::failed)?;
     let mut writer: Option<Writer> = None;
     let mut offset = gst::ClockTime::ZERO;
     for (index, path) in parts.iter().enumerate() {
         let number = index + 1;
-        let reader = Reader::open(path)
-            .map_err(|error| ToolError::Unfit(format!("part {number}: {error}")))?;
+        let unfit = |error| ToolError::Unfit(format!("part {number}: {error}"));
+        let reader = Reader::open(path, waiting).map_err(unfit)?;
         let writer = match &mut writer {
             Some(writer) => writer,
-            None => writer.insert(Writer::create(output, &reader.streams)?),
+            None => writer.insert(Writer::create(output, &reader.streams, waiting)?),
         };
         writer.check(number, &reader.streams)?;
-        offset += reader.copy(writer, offset)?;
+        let (length, problem) = reader.copy(writer, offset)?;
+        reader.check(path, length, problem).map_err(unfit)?;
+        offset += length;
     }
     let Some(writer) = writer else {
         return Err(ToolError::Unfit("there is nothing to join".into()));
     };
     writer.finish()?;
     measure(output).map_err(ToolError::failed)
+}
+
+/// Whether the container can hold all of them.
+fn check_size(output: &Path, parts: &[&Path]) -> Result<(), ToolError> {
+    let sizes = parts.iter().map(fs::metadata);
+    let bytes: u64 = sizes.flatten().map(|file| file.len()).sum();
+    if extension(output) == "wav" && bytes > LARGEST_WAV_BYTES {
+        return Err(ToolError::Unfit(format!(
+            "a WAV file holds 4 GiB at most, and these are {bytes} bytes"
+        )));
+    }
+    Ok(())
 }
 
 /// A stream of a file, by its media type (`video`, `audio`).
@@ -65,16 +84,21 @@ type Streams = BTreeMap<String, (gst_app::AppSink, gst::Caps)>;
 struct Reader {
     pipeline: gst::Pipeline,
     streams: Streams,
+    /// Where its index ends, if it has one.
+    indexed: Option<gst::ClockTime>,
 }
 
 impl Reader {
-    fn open(path: &Path) -> Result<Self, String> {
+    fn open(path: &Path, waiting: u32) -> Result<Self, String> {
         let pipeline = gst::Pipeline::new();
-        let reader = Self {
+        let mut reader = Self {
             pipeline,
             streams: Streams::new(),
+            indexed: None,
         };
-        reader.build(path).map_err(|error| error.to_string())?;
+        reader
+            .build(path, waiting)
+            .map_err(|error| error.to_string())?;
         let _ = reader.pipeline.set_state(gst::State::Paused);
         let types = [gst::MessageType::AsyncDone, gst::MessageType::Error];
         let message = reader
@@ -82,13 +106,19 @@ impl Reader {
             .bus()
             .and_then(|bus| bus.timed_pop_filtered(PREROLL, &types));
         match message.as_ref().map(|message| message.view()) {
-            Some(gst::MessageView::AsyncDone(_)) => reader.with_streams(),
+            Some(gst::MessageView::AsyncDone(_)) => {
+                // An mp4 that is cut off has an index of what was there when it began.
+                if !is_unfinished_mp4(path).unwrap_or(true) || extension(path) != "mp4" {
+                    reader.indexed = reader.pipeline.query_duration();
+                }
+                reader.with_streams()
+            }
             Some(gst::MessageView::Error(error)) => Err(error.error().to_string()),
             _ => Err("it holds nothing that plays".into()),
         }
     }
 
-    fn build(&self, path: &Path) -> Result<(), gst::glib::BoolError> {
+    fn build(&self, path: &Path, waiting: u32) -> Result<(), gst::glib::BoolError> {
         let demuxer = match extension(path) {
             "mp4" => "qtdemux",
             "wav" => "wavparse",
@@ -101,12 +131,12 @@ impl Reader {
         self.pipeline.add_many([&source, &demuxer])?;
         source.link(&demuxer)?;
         if let Some(pad) = demuxer.static_pad("src") {
-            return add_sink(&self.pipeline, &pad);
+            return add_sink(&self.pipeline, &pad, waiting);
         }
         let pipeline = self.pipeline.downgrade();
         demuxer.connect_pad_added(move |_, pad| {
             if let Some(pipeline) = pipeline.upgrade()
-                && let Err(error) = add_sink(&pipeline, pad)
+                && let Err(error) = add_sink(&pipeline, pad, waiting)
             {
                 tracing::warn!(%error, "a stream can't be read");
             }
@@ -129,11 +159,16 @@ impl Reader {
         Ok(self)
     }
 
-    /// Copies the whole file, `offset` later than it is; its length.
-    fn copy(&self, writer: &Writer, offset: gst::ClockTime) -> Result<gst::ClockTime, ToolError> {
+    /// Copies the whole file, `offset` later than it is; its length, and what went wrong where it
+    /// couldn't be read to its end.
+    fn copy(
+        &self,
+        writer: &Writer,
+        offset: gst::ClockTime,
+    ) -> Result<(gst::ClockTime, Option<String>), ToolError> {
         let end = Arc::new(AtomicU64::new(0));
         for (media, (sink, _)) in &self.streams {
-            let Some(source) = writer.sources.get(media).cloned() else {
+            let Some(lane) = writer.lanes.get(media).cloned() else {
                 continue;
             };
             let end = end.clone();
@@ -141,39 +176,84 @@ impl Reader {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 let (buffer, stop) = later(&sample, offset).ok_or(gst::FlowError::Error)?;
                 end.fetch_max(stop.nseconds(), Ordering::Relaxed);
-                source.push_buffer(buffer)
+                lane.push(buffer, stop + offset)
             });
             sink.set_callbacks(callbacks.build());
         }
         if self.pipeline.set_state(gst::State::Playing).is_err() {
             return Err(ToolError::failed("a part can't be read"));
         }
+        let problem = self.wait(writer, &end).inspect_err(|_| writer.abort())?;
+        let end = gst::ClockTime::from_nseconds(end.load(Ordering::Relaxed));
+        Ok((end, problem))
+    }
+
+    /// Waits for the end of the file, and keeps one stream from waiting for the other for ever.
+    fn wait(&self, writer: &Writer, end: &AtomicU64) -> Result<Option<String>, ToolError> {
         let types = [gst::MessageType::Eos, gst::MessageType::Error];
         let bus = self
             .pipeline
             .bus()
             .ok_or_else(|| ToolError::failed("no bus"))?;
-        let mut before = 0;
+        let (mut before, mut quiet) = (0, gst::ClockTime::ZERO);
         loop {
-            let message = bus.timed_pop_filtered(STALL, &types);
+            let message = bus.timed_pop_filtered(LOOK, &types);
             writer.check_bus()?;
             let now = end.load(Ordering::Relaxed);
             match message.as_ref().map(|message| message.view()) {
-                Some(gst::MessageView::Eos(_)) => break,
-                // A cut file ends in the middle of something.
+                Some(gst::MessageView::Eos(_)) => return Ok(None),
                 Some(gst::MessageView::Error(error)) if now > 0 => {
-                    tracing::warn!(error = %error.error(), "a part is cut off");
-                    break;
+                    return Ok(Some(error.error().to_string()));
                 }
                 Some(gst::MessageView::Error(error)) => {
                     return Err(ToolError::failed(error.error()));
                 }
-                None if now > before => before = now,
-                _ => return Err(ToolError::failed("a part can't be read to its end")),
+                _ => {}
             }
+            quiet = if now > before {
+                gst::ClockTime::ZERO
+            } else {
+                quiet + LOOK
+            };
+            before = now;
+            if quiet >= STALL {
+                return Err(ToolError::failed("a part can't be read to its end"));
+            }
+            writer.pass_over_pauses(|media| self.has_waiting(media));
         }
-        let end = gst::ClockTime::from_nseconds(end.load(Ordering::Relaxed));
-        Ok(end)
+    }
+
+    /// Whether something of this stream was read that the writer doesn't have yet.
+    fn has_waiting(&self, media: &str) -> bool {
+        let queue = self.streams.get(media).and_then(|(sink, _)| {
+            let peer = sink.static_pad("sink")?.peer()?;
+            peer.parent_element()
+        });
+        queue.is_some_and(|queue| queue.property::<u32>("current-level-buffers") > 0)
+    }
+
+    /// Only a file that was cut off before it had its index may end in the middle of something.
+    fn check(
+        &self,
+        path: &Path,
+        length: gst::ClockTime,
+        problem: Option<String>,
+    ) -> Result<(), String> {
+        let Some(indexed) = self.indexed else {
+            if let Some(problem) = problem {
+                tracing::warn!(path = %path.display(), problem, "a part is cut off");
+            }
+            return Ok(());
+        };
+        if problem.is_none() && length + DAMAGE >= indexed {
+            return Ok(());
+        }
+        let problem = problem.unwrap_or_else(|| "the rest is missing".into());
+        Err(format!(
+            "it is damaged {} s after its beginning, of {} s: {problem}",
+            length.seconds(),
+            indexed.seconds()
+        ))
     }
 }
 
@@ -184,9 +264,13 @@ impl Drop for Reader {
 }
 
 /// A queue each: the demuxer gives all streams from one thread, and the muxer takes them in turn.
-fn add_sink(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<(), gst::glib::BoolError> {
+fn add_sink(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    waiting: u32,
+) -> Result<(), gst::glib::BoolError> {
     let queue = gst::ElementFactory::make("queue")
-        .property("max-size-bytes", MAX_WAITING_BYTES)
+        .property("max-size-bytes", waiting)
         .property("max-size-buffers", 0u32)
         .property("max-size-time", 0u64)
         .build()?;
@@ -224,152 +308,6 @@ fn later(sample: &gst::Sample, offset: gst::ClockTime) -> Option<(gst::Buffer, g
     Some((buffer, end))
 }
 
-/// The file that is being made.
-struct Writer {
-    pipeline: gst::Pipeline,
-    sources: BTreeMap<String, gst_app::AppSrc>,
-    caps: BTreeMap<String, gst::Caps>,
-}
-
-impl Writer {
-    fn create(output: &Path, streams: &Streams) -> Result<Self, ToolError> {
-        let muxer = match extension(output) {
-            "mp4" => "mp4mux",
-            "wav" => "wavenc",
-            "webm" => "webmmux",
-            _ => "matroskamux",
-        };
-        let writer = Self {
-            pipeline: gst::Pipeline::new(),
-            sources: streams
-                .iter()
-                .map(|(media, (_, caps))| (media.clone(), source(caps)))
-                .collect(),
-            caps: streams
-                .iter()
-                .map(|(media, (_, caps))| (media.clone(), caps.clone()))
-                .collect(),
-        };
-        writer.build(output, muxer).map_err(ToolError::failed)?;
-        if writer.pipeline.set_state(gst::State::Playing).is_err() {
-            writer.check_bus()?;
-            return Err(ToolError::failed("the joined file can't be written"));
-        }
-        Ok(writer)
-    }
-
-    fn build(&self, output: &Path, muxer: &str) -> Result<(), gst::glib::BoolError> {
-        let muxer = gst::ElementFactory::make(muxer).build()?;
-        let sink = gst::ElementFactory::make("filesink")
-            .property("location", output.display().to_string())
-            .build()?;
-        self.pipeline.add_many([&muxer, &sink])?;
-        muxer.link(&sink)?;
-        for (media, source) in &self.sources {
-            self.pipeline.add(source)?;
-            // The pad by its name: a source's own caps are any, and would fit the first one.
-            let output = source.static_pad("src");
-            let input = muxer
-                .request_pad_simple(&format!("{media}_%u"))
-                .or_else(|| muxer.static_pad("sink"));
-            let linked = output.zip(input).map(|(output, input)| output.link(&input));
-            if !matches!(linked, Some(Ok(_))) {
-                return Err(gst::glib::bool_error!("the container takes no {media}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a part can follow the first one.
-    fn check(&self, number: usize, streams: &Streams) -> Result<(), ToolError> {
-        let names = |first: Vec<&String>| first.into_iter().cloned().collect::<Vec<_>>().join(", ");
-        if !streams.keys().eq(self.caps.keys()) {
-            return Err(ToolError::Unfit(format!(
-                "part {number} has {}, the first one {}",
-                names(streams.keys().collect()),
-                names(self.caps.keys().collect())
-            )));
-        }
-        for (media, (_, caps)) in streams {
-            if let Some(first) = self.caps.get(media)
-                && let Some(what) = difference(first, caps)
-            {
-                return Err(ToolError::Unfit(format!(
-                    "the {media} of part {number} differs from that of the first one: {what}"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_bus(&self) -> Result<(), ToolError> {
-        let types = [gst::MessageType::Error];
-        let message = self.pipeline.bus().and_then(|bus| bus.pop_filtered(&types));
-        match message.as_ref().map(|message| message.view()) {
-            Some(gst::MessageView::Error(error)) => Err(ToolError::failed(error.error())),
-            _ => Ok(()),
-        }
-    }
-
-    fn finish(self) -> Result<(), ToolError> {
-        for source in self.sources.values() {
-            let _ = source.end_of_stream();
-        }
-        let types = [gst::MessageType::Eos, gst::MessageType::Error];
-        let message = self
-            .pipeline
-            .bus()
-            .and_then(|bus| bus.timed_pop_filtered(STALL * 10, &types));
-        match message.as_ref().map(|message| message.view()) {
-            Some(gst::MessageView::Eos(_)) => Ok(()),
-            Some(gst::MessageView::Error(error)) => Err(ToolError::failed(error.error())),
-            _ => Err(ToolError::failed("the joined file is not complete in time")),
-        }
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        let _ = self.pipeline.set_state(gst::State::Null);
-    }
-}
-
-fn source(caps: &gst::Caps) -> gst_app::AppSrc {
-    gst_app::AppSrc::builder()
-        .caps(caps)
-        .format(gst::Format::Time)
-        .block(true)
-        .max_bytes(u64::from(MAX_WAITING_BYTES))
-        .build()
-}
-
-/// What differs between two streams that a player would have to be told.
-fn difference(first: &gst::Caps, other: &gst::Caps) -> Option<String> {
-    let (first, other) = (first.structure(0)?, other.structure(0)?);
-    if first.name() != other.name() {
-        return Some(format!("{} after {}", other.name(), first.name()));
-    }
-    let value = |caps: &gst::StructureRef, name: &str| {
-        let value = caps.value(name).ok();
-        value.and_then(|value| value.serialize().ok())
-    };
-    let size = |caps: &gst::StructureRef| {
-        let side = |name: &str| caps.get::<i32>(name).ok();
-        side("width").zip(side("height"))
-    };
-    if let (Some((w, h)), Some((v, u))) = (size(first), size(other))
-        && (w, h) != (v, u)
-    {
-        return Some(format!("{v}x{u} pixels after {w}x{h}"));
-    }
-    let mut differing = SAME
-        .into_iter()
-        .filter(|name| value(first, name) != value(other, name));
-    differing
-        .next()
-        .map(|name| format!("its {name} is another"))
-}
-
 fn extension(path: &Path) -> &str {
     path.extension()
         .and_then(|extension| extension.to_str())
@@ -377,5 +315,4 @@ fn extension(path: &Path) -> &str {
 }
 
 #[cfg(test)]
-#[path = "join_tests.rs"]
 pub(crate) mod tests;

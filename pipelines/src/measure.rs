@@ -44,7 +44,7 @@ pub(crate) fn measure(path: &Path) -> Result<Measured, MeasureError> {
     let bytes = std::fs::metadata(path).map_err(failed)?.len();
     let cut_off = is_unfinished_mp4(path).map_err(failed)?;
     let reader = Reader::open(path)?;
-    let by_index = if cut_off { None } else { reader.by_index() };
+    let by_index = if cut_off { None } else { reader.by_index()? };
     let duration = match by_index {
         Some(duration) => duration,
         None => reader.by_reading()?,
@@ -57,7 +57,7 @@ pub(crate) fn measure(path: &Path) -> Result<Measured, MeasureError> {
 
 /// Whether a file is an mp4 with fragments, or without its index: its header's duration isn't the
 /// file's then. False for other containers.
-fn is_unfinished_mp4(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_unfinished_mp4(path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
     let len = file.metadata()?.len();
     let mut at = 0;
@@ -166,16 +166,22 @@ impl Reader {
         Ok(())
     }
 
-    /// The duration the file's index gives.
-    fn by_index(&self) -> Option<gst::ClockTime> {
+    /// The duration the file's index gives, or what could be read before an error. None where only
+    /// reading the file through tells.
+    fn by_index(&self) -> Result<Option<gst::ClockTime>, MeasureError> {
         let types = [gst::MessageType::AsyncDone, gst::MessageType::Error];
-        let message = self.pipeline.bus()?.timed_pop_filtered(STALL, &types)?;
-        match message.view() {
-            gst::MessageView::AsyncDone(_) => self
-                .pipeline
-                .query_duration::<gst::ClockTime>()
-                .filter(|duration| !duration.is_zero()),
-            _ => None,
+        let bus = self.pipeline.bus();
+        let message = bus.and_then(|bus| bus.timed_pop_filtered(STALL, &types));
+        match message.as_ref().map(|message| message.view()) {
+            Some(gst::MessageView::AsyncDone(_)) => {
+                let duration = self.pipeline.query_duration::<gst::ClockTime>();
+                Ok(duration.filter(|duration| !duration.is_zero()))
+            }
+            Some(gst::MessageView::Error(error)) => match self.end.load(Ordering::Relaxed) {
+                0 => Err(self.unplayable(error.error().to_string())),
+                end => Ok(Some(gst::ClockTime::from_nseconds(end))),
+            },
+            _ => Ok(None),
         }
     }
 

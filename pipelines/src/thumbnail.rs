@@ -1,6 +1,6 @@
 //! A picture of a recording.
 
-use crate::unfit::ToolError;
+use crate::{output, unfit::ToolError};
 use gst::prelude::*;
 use serde::Serialize;
 use std::{fs, path::Path};
@@ -46,7 +46,9 @@ pub(crate) fn thumbnail(path: &Path, output: &Path) -> Result<Thumbnail, ToolErr
         .buffer()
         .and_then(|buffer| buffer.map_readable().ok())
         .ok_or_else(|| ToolError::failed("the picture can't be read"))?;
-    fs::write(output, jpeg.as_slice()).map_err(ToolError::failed)?;
+    output::make_private(output)
+        .and_then(|()| fs::write(output, jpeg.as_slice()))
+        .map_err(ToolError::failed)?;
     Ok(Thumbnail { width, height })
 }
 

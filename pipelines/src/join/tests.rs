@@ -1,4 +1,5 @@
 use super::*;
+use crate::recording::SILENT_PACKET;
 use std::path::PathBuf;
 
 /// Where an mp4 file says what is in it.
@@ -64,7 +65,7 @@ pub(crate) fn make(path: &Path, container: &str, size: (u32, u32), frames: u32, 
 
 /// How many buffers of each stream a file has.
 fn buffers(path: &Path) -> BTreeMap<String, usize> {
-    let reader = Reader::open(path).unwrap();
+    let reader = Reader::open(path, MAX_WAITING_BYTES).unwrap();
     let counts: BTreeMap<_, Arc<AtomicU64>> = reader
         .streams
         .iter()
@@ -166,4 +167,107 @@ fn what_does_not_go_together_says_why() {
     let error = join(&joined, &[&first, &second]).unwrap_err();
     assert!(error.to_string().contains("part 2"), "{error}");
     assert!(join(&joined, &[]).is_err());
+}
+
+/// Makes a film of 12 seconds whose sound pauses from the first second to the last.
+fn make_with_a_pause(path: &Path) {
+    let text = format!(
+        "appsrc name=video format=time caps=video/x-vp8,width=64,height=64,framerate=0/1 ! mux. \
+         appsrc name=audio format=time \
+         caps=audio/x-opus,rate=48000,channels=2,channel-mapping-family=0 ! opusparse ! mux. \
+         webmmux name=mux ! filesink location={}",
+        path.display()
+    );
+    let pipeline = gst::parse::launch(&text).unwrap();
+    let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+    let source = |name| {
+        let source = pipeline.by_name(name).unwrap();
+        source.downcast::<gst_app::AppSrc>().unwrap()
+    };
+    let (video, audio) = (source("video"), source("audio"));
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let buffer = |ms, mut bytes: Vec<u8>, size| {
+        bytes.resize(size, 7);
+        let mut buffer = gst::Buffer::from_mut_slice(bytes);
+        let times = buffer.get_mut().unwrap();
+        times.set_pts(gst::ClockTime::from_mseconds(ms));
+        buffer
+    };
+    for ms in (0..12_000).step_by(20) {
+        let key = vec![0x10, 0, 0, 0x9d, 1, 0x2a, 64, 0, 64, 0];
+        video.push_buffer(buffer(ms, key, 500)).unwrap();
+        if !(1000..11_000).contains(&ms) {
+            let packet = buffer(ms, SILENT_PACKET.to_vec(), SILENT_PACKET.len());
+            audio.push_buffer(packet).unwrap();
+        }
+    }
+    video.end_of_stream().unwrap();
+    audio.end_of_stream().unwrap();
+    let types = [gst::MessageType::Eos, gst::MessageType::Error];
+    let bus = pipeline.bus().unwrap();
+    let message = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &types);
+    let message = message.unwrap();
+    let is_end = matches!(message.view(), gst::MessageView::Eos(_));
+    assert!(is_end, "{message:?}");
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn a_long_pause_of_one_stream_does_not_stop_the_other() {
+    gst::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, joined] = paths(&dir, "webm");
+    for path in [&first, &second] {
+        make_with_a_pause(path);
+    }
+    // Ten seconds of pictures are 250 kB: far more than may wait here.
+    let measured = join_with(&joined, &[&first, &second], 8 << 10).unwrap();
+    assert!(measured.duration_ms.abs_diff(24_000) < 200, "{measured:?}");
+    let (one, both) = (buffers(&first), buffers(&joined));
+    assert_eq!(both["video"], 2 * one["video"]);
+    assert!(both["audio"] >= 2 * one["audio"], "{both:?} of {one:?}");
+}
+
+#[test]
+fn a_damaged_part_is_not_taken_for_one_that_was_cut_off() {
+    gst::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, joined] = paths(&dir, "webm");
+    make(&first, "webm", (320, 240), 150, Index::Whole);
+    make(&second, "webm", (320, 240), 30, Index::Whole);
+    let bytes = std::fs::read(&first).unwrap();
+    std::fs::write(&first, &bytes[..bytes.len() / 2]).unwrap();
+    let error = join(&joined, &[&first, &second]).unwrap_err();
+    assert!(matches!(error, ToolError::Unfit(_)), "{error}");
+    assert!(
+        error.to_string().contains("part 1: it is damaged"),
+        "{error}"
+    );
+}
+
+#[test]
+fn more_sound_than_a_wav_file_holds_is_not_joined() {
+    gst::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, joined] = paths(&dir, "wav");
+    for path in [&first, &second] {
+        let file = std::fs::File::create(path).unwrap();
+        file.set_len(3 << 30).unwrap();
+    }
+    let error = join(&joined, &[&first, &second]).unwrap_err();
+    assert!(matches!(error, ToolError::Unfit(_)), "{error}");
+    assert!(error.to_string().contains("4 GiB"), "{error}");
+}
+
+#[test]
+fn the_joined_file_is_for_those_who_may_read_its_parts() {
+    use std::os::unix::fs::PermissionsExt;
+    gst::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, joined] = paths(&dir, "wav");
+    make(&first, "wav", (0, 0), 15, Index::Whole);
+    make(&second, "wav", (0, 0), 15, Index::Whole);
+    join(&joined, &[&first, &second]).unwrap();
+    let mode = std::fs::metadata(&joined).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
 }
