@@ -5,19 +5,32 @@ use crate::{
     counters::Counters,
     message::{AudioMessage, VideoMessage, status_wire},
     pcm::{AudioFormat, Converter},
-    ring::Ring,
+    ring::{Bounds, Ring},
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::sync::watch;
 
-/// Pictures kept while somebody watches: a second of 30 a second. A viewer whose connection takes
-/// everything, and whose task merely woke up late, still gets each of them; one that can't keep up
-/// skips to the newest.
-const VIDEO_FRAMES: usize = 30;
+/// Pictures kept while somebody watches: a second of 30 a second, as far as 8 MiB hold it. A viewer
+/// whose connection takes everything, and whose task merely woke up late, still gets each of them;
+/// one that can't keep up skips to the newest.
+const VIDEO: Bounds = Bounds {
+    items: 30,
+    bytes: 8 << 20,
+    age: Duration::from_secs(1),
+};
+/// While nobody watches, the newest picture waits for the next viewer.
+const UNWATCHED: Bounds = Bounds { items: 1, ..VIDEO };
 /// Two seconds of sound in chunks of 20 ms; who lags further behind skips to the newest.
-const AUDIO_CHUNKS: usize = 100;
+const AUDIO: Bounds = Bounds {
+    items: 100,
+    bytes: 4 << 20,
+    age: Duration::from_secs(2),
+};
 
 /// What a [`Hub`] is made with.
 #[derive(Clone, Debug)]
@@ -104,11 +117,19 @@ impl Hub {
             .frames_published
             .fetch_add(1, Ordering::Relaxed);
         let keep = match shared.video.receiver_count() {
-            0 => 1,
-            _ => VIDEO_FRAMES,
+            0 => UNWATCHED,
+            _ => VIDEO,
         };
+        let bytes = frame.jpeg.len();
         let message = VideoMessage::new(frame);
-        shared.video.send_modify(|ring| ring.push(message, keep));
+        shared
+            .video
+            .send_modify(|ring| ring.push(message, bytes, keep));
+    }
+
+    /// Forgets the pictures: whoever comes next waits for a new one.
+    pub fn forget_pictures(&self) {
+        self.shared.video.send_modify(Ring::clear);
     }
 
     /// Plays sound to everybody who listens. Sound that isn't whole samples of one or two
@@ -238,7 +259,8 @@ impl Rendition {
 
 fn publish_chunk(ring: &watch::Sender<Ring<AudioMessage>>, chunk: AudioChunk) {
     if ring.receiver_count() > 0 {
-        ring.send_modify(|ring| ring.push(AudioMessage::new(chunk), AUDIO_CHUNKS));
+        let bytes = chunk.pcm.len();
+        ring.send_modify(|ring| ring.push(AudioMessage::new(chunk), bytes, AUDIO));
     }
 }
 
@@ -282,7 +304,7 @@ mod tests {
         }
         let ring = hub.video();
         assert_eq!(ring.borrow().items.len(), 1);
-        assert_eq!(ring.borrow().items[0].frame.seq, 99);
+        assert_eq!(ring.borrow().items[0].item.frame.seq, 99);
         assert_eq!(hub.audio(None).borrow().items.len(), 0);
         assert_eq!(hub.stats().frames_published, 100);
     }
@@ -303,8 +325,8 @@ mod tests {
                 ..AudioChunk::default()
             });
         }
-        assert_eq!(video.borrow().items.len(), VIDEO_FRAMES);
-        assert_eq!(audio.borrow().items.len(), AUDIO_CHUNKS);
+        assert_eq!(video.borrow().items.len(), VIDEO.items);
+        assert_eq!(audio.borrow().items.len(), AUDIO.items);
     }
 
     #[test]

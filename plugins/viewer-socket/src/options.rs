@@ -4,6 +4,9 @@ use crate::AudioFormat;
 use std::time::Duration;
 use url::form_urlencoded;
 
+/// Pictures a second that a viewer may ask for at least: one in 100 s. Far less has no length as a
+/// [`Duration`].
+const MIN_FPS: f64 = 0.01;
 const MAX_FPS: f64 = 240.0;
 
 /// The sound a viewer wants.
@@ -18,7 +21,7 @@ pub enum AudioChoice {
 /// What a viewer asked for, and how patient we are with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewerOptions {
-    /// At most so many pictures a second (none: all of them).
+    /// At most so many pictures a second, 0.01 to 240 (none: all of them).
     pub max_fps: Option<f64>,
     /// Pictures of at most so many pixels' width: 320 or 640. Read and checked; as yet every
     /// viewer gets the pictures as they were published.
@@ -54,6 +57,13 @@ pub struct QueryError {
 }
 
 impl ViewerOptions {
+    /// Time from one picture to the next at least, where there is a limit to their rate.
+    pub(crate) fn picture_interval(&self) -> Option<Duration> {
+        let fps = self.max_fps?.clamp(MIN_FPS, MAX_FPS);
+        // Not a number is no rate.
+        Some(Duration::try_from_secs_f64(1.0 / fps).unwrap_or_default())
+    }
+
     /// Reads `max_fps`, `max_width`, `audio` and `channels`; other parameters are not ours.
     ///
     /// # Errors
@@ -70,9 +80,9 @@ impl ViewerOptions {
             match (&*name, &*value) {
                 ("max_fps", value) => {
                     let fps = value.parse().ok();
-                    let fps = fps.filter(|fps: &f64| *fps > 0.0 && *fps <= MAX_FPS);
+                    let fps = fps.filter(|fps| (MIN_FPS..=MAX_FPS).contains(fps));
                     options.max_fps =
-                        Some(fps.ok_or(wrong("max_fps", "a number above 0, up to 240"))?);
+                        Some(fps.ok_or(wrong("max_fps", "a number from 0.01 to 240"))?);
                 }
                 ("max_width", "320") => options.max_width = Some(320),
                 ("max_width", "640") => options.max_width = Some(640),

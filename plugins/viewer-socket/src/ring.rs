@@ -1,37 +1,100 @@
 //! The newest few of something that many take at their own pace.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// How much a ring keeps. The newest item stays whatever they say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) items: usize,
+    /// Of all items together.
+    pub(crate) bytes: usize,
+    pub(crate) age: Duration,
+}
 
 /// The last few of something, numbered from the first one ever.
 #[derive(Debug)]
 pub(crate) struct Ring<T> {
-    pub(crate) items: VecDeque<Arc<T>>,
+    pub(crate) items: VecDeque<Kept<T>>,
+    /// Of all items together.
+    bytes: usize,
     /// Number of the item that comes next.
     next: u64,
+}
+
+/// One of a ring's items.
+#[derive(Debug)]
+pub(crate) struct Kept<T> {
+    pub(crate) item: Arc<T>,
+    bytes: usize,
+    /// When it came.
+    at: Instant,
 }
 
 impl<T> Default for Ring<T> {
     fn default() -> Self {
         Self {
             items: VecDeque::new(),
+            bytes: 0,
             next: 0,
         }
     }
 }
 
 impl<T> Ring<T> {
-    /// Adds the newest item; of all of them, `keep` stay.
-    pub(crate) fn push(&mut self, item: T, keep: usize) {
-        while self.items.len() >= keep.max(1) {
+    /// Adds the newest item, of so many bytes; those before it stay as far as `keep` allows.
+    pub(crate) fn push(&mut self, item: T, bytes: usize, keep: Bounds) {
+        let at = Instant::now();
+        self.bytes += bytes;
+        while let Some(oldest) = self.items.front() {
+            let fits = self.items.len() < keep.items
+                && self.bytes <= keep.bytes
+                && at.saturating_duration_since(oldest.at) <= keep.age;
+            if fits {
+                break;
+            }
+            self.bytes -= oldest.bytes;
             self.items.pop_front();
         }
-        self.items.push_back(Arc::new(item));
+        let item = Arc::new(item);
+        self.items.push_back(Kept { item, bytes, at });
         self.next += 1;
     }
 
-    /// Number of the newest item: where somebody starts who shall get it at once.
+    /// Forgets all items.
+    pub(crate) fn clear(&mut self) {
+        self.items.clear();
+        self.bytes = 0;
+    }
+
+    /// Number of the newest item, or of the next where none is kept: where somebody starts who
+    /// shall get it at once.
     pub(crate) fn newest(&self) -> u64 {
-        self.next.saturating_sub(1)
+        match self.items.is_empty() {
+            true => self.next,
+            false => self.next - 1,
+        }
+    }
+
+    /// As [`Self::newest`], but an item older than `age` isn't gone back to.
+    pub(crate) fn newest_within(&self, age: Duration) -> u64 {
+        let young = |kept: &Kept<T>| kept.at.elapsed() <= age;
+        match self.items.back().is_some_and(young) {
+            true => self.newest(),
+            false => self.next,
+        }
+    }
+
+    /// For how long the item at `cursor`, or the oldest after it, has been there to be taken.
+    pub(crate) fn waited(&self, cursor: u64) -> Duration {
+        if cursor >= self.next {
+            return Duration::ZERO;
+        }
+        let oldest = self.next - self.items.len() as u64;
+        let index = cursor.saturating_sub(oldest) as usize;
+        self.items
+            .get(index)
+            .map_or(Duration::ZERO, |kept| kept.at.elapsed())
     }
 
     /// Number of the item that comes next: where somebody starts who wants nothing old.
@@ -55,7 +118,7 @@ impl<T> Ring<T> {
         let skipped = at - *cursor;
         *cursor = at + 1;
         let item = self.items.get((at - oldest) as usize)?;
-        Some((Arc::clone(item), skipped))
+        Some((Arc::clone(&item.item), skipped))
     }
 }
 
@@ -63,12 +126,60 @@ impl<T> Ring<T> {
 mod tests {
     use super::*;
 
+    fn bounds(items: usize) -> Bounds {
+        Bounds {
+            items,
+            bytes: 100,
+            age: Duration::from_secs(1),
+        }
+    }
+
     fn ring(pushed: usize, keep: usize) -> Ring<usize> {
         let mut ring = Ring::default();
         for item in 0..pushed {
-            ring.push(item, keep);
+            ring.push(item, 1, bounds(keep));
         }
         ring
+    }
+
+    #[test]
+    fn large_items_are_kept_up_to_a_number_of_bytes_and_the_newest_always() {
+        let mut ring = Ring::default();
+        for (item, bytes) in [30, 30, 30, 30, 1_000, 60, 50].into_iter().enumerate() {
+            ring.push(item, bytes, bounds(8));
+            assert!(ring.bytes <= 100 || ring.items.len() == 1, "{item}");
+            assert_eq!(*ring.items.back().unwrap().item, item);
+        }
+        assert_eq!((ring.items.len(), ring.bytes), (1, 50));
+        ring.push(7, 50, bounds(8));
+        assert_eq!((ring.items.len(), ring.bytes), (2, 100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_items_go_when_a_new_one_comes() {
+        let mut ring = ring(3, 8);
+        tokio::time::advance(Duration::from_millis(600)).await;
+        ring.push(3, 1, bounds(8));
+        assert_eq!(ring.waited(1), Duration::from_millis(600));
+        assert_eq!(ring.waited(3), Duration::ZERO);
+        tokio::time::advance(Duration::from_millis(600)).await;
+        assert_eq!(ring.newest_within(Duration::from_secs(1)), 3);
+        ring.push(4, 1, bounds(8));
+        assert_eq!(ring.take(&mut 0, false), Some((Arc::new(4), 4)));
+        assert_eq!(ring.items.len(), 2);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(ring.items.len(), 2, "the newest waits for whoever comes");
+        assert_eq!(ring.newest_within(Duration::from_secs(1)), 5);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_taken_and_not_counted_as_skipped() {
+        let mut ring = ring(3, 8);
+        ring.clear();
+        let mut cursor = ring.newest();
+        assert_eq!(ring.take(&mut cursor, false), None);
+        ring.push(3, 1, bounds(8));
+        assert_eq!(ring.take(&mut cursor, false), Some((Arc::new(3), 0)));
     }
 
     #[test]

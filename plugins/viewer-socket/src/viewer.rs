@@ -8,6 +8,7 @@ use crate::{
     hub::{Control, Place},
     message::{AudioMessage, VideoMessage},
     ring::Ring,
+    slowness::Slowness,
 };
 use bytes::Bytes;
 use std::time::Duration;
@@ -17,11 +18,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-/// A viewer is slow when its connection takes longer than [`SLOW`] for each of the last [`SLOW_RUN`]
-/// pictures. Less can be a busy machine on either side, and then it gets what it missed from the
-/// hub's last few.
-const SLOW: Duration = Duration::from_millis(100);
-const SLOW_RUN: u32 = 2;
+/// Being connected is what has a worker make pictures: one older than this is from another time.
+const RELAY_AGE: Duration = Duration::from_secs(1);
 /// Unanswered pings after which a viewer is gone.
 const MAX_UNANSWERED: u32 = 2;
 /// Chunks of sound in a row before a picture has its turn.
@@ -118,9 +116,7 @@ struct Viewer<'a> {
     sending: Sending,
     /// So many of the connection's bytes are counted already.
     counted_bytes: u64,
-    /// Pictures in a row that waited long for the socket. From [`SLOW_RUN`] on the next picture is
-    /// the newest.
-    slow_run: u32,
+    slowness: Slowness,
     /// No picture before this, where there is a limit to their rate.
     video_due: Option<Instant>,
     unanswered: u32,
@@ -142,7 +138,10 @@ impl<'a> Viewer<'a> {
             (AudioChoice::On(format), _) => Some(hub.audio(Some(format))),
         };
         let video = hub.video();
-        let video_cursor = video.borrow().newest();
+        let video_cursor = match protocol {
+            Protocol::Relay => video.borrow().newest_within(RELAY_AGE),
+            Protocol::Json | Protocol::Binary => video.borrow().newest(),
+        };
         let audio_cursor = audio.as_ref().map_or(0, |audio| audio.borrow().end());
         let now = Instant::now();
         Self {
@@ -159,7 +158,7 @@ impl<'a> Viewer<'a> {
             audio_in_a_row: 0,
             sending: Sending::Other,
             counted_bytes: 0,
-            slow_run: 0,
+            slowness: Slowness::default(),
             video_due: options.max_fps.map(|_| now),
             unanswered: 0,
             next_ping: now + options.ping_interval,
@@ -223,10 +222,7 @@ impl<'a> Viewer<'a> {
             Event::Sent => {
                 match std::mem::replace(&mut self.sending, Sending::Other) {
                     Sending::Video => {
-                        self.slow_run = match connection.blocked_for() > SLOW {
-                            true => self.slow_run.saturating_add(1),
-                            false => 0,
-                        };
+                        self.slowness.sent(connection.blocked_for());
                         self.count(ViewerStats {
                             frames_sent: 1,
                             ..ViewerStats::default()
@@ -316,14 +312,13 @@ impl<'a> Viewer<'a> {
         if self.video_due.is_some_and(|due| due > now) {
             return None;
         }
-        let skip = self.slow_run >= SLOW_RUN || self.video_due.is_some();
-        let taken = self
-            .video
-            .borrow_and_update()
-            .take(&mut self.video_cursor, skip);
+        let ring = self.video.borrow_and_update();
+        let slow = self.slowness.skips(ring.waited(self.video_cursor));
+        let skip = slow || self.video_due.is_some();
+        let taken = ring.take(&mut self.video_cursor, skip);
+        drop(ring);
         let (message, skipped) = taken?;
-        if let (Some(fps), Some(due)) = (self.options.max_fps, self.video_due) {
-            let step = Duration::from_secs_f64(1.0 / fps);
+        if let (Some(step), Some(due)) = (self.options.picture_interval(), self.video_due) {
             // On the beat, unless that is long past.
             self.video_due = Some((due + step).max(now));
         }

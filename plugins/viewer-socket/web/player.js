@@ -68,15 +68,18 @@ class Sound {
     try {
       // Before anything is waited for: the click that allows it doesn't count for long.
       const resumed = context.resume();
-      this.gain = context.createGain();
-      this.gain.gain.value = this.volume;
-      this.gain.connect(context.destination);
+      const gain = context.createGain();
+      gain.gain.value = this.volume;
+      gain.connect(context.destination);
+      this.gain = gain;
       const node = context.audioWorklet ? await this.worklet(context) : this.onPage(context);
       await resumed;
       if (this.context !== context) return;
       this.node = node;
-      node.output.connect(this.gain);
+      node.output.connect(gain);
     } catch (error) {
+      // Off, and perhaps on again, meanwhile: that this one was stopped is no failure.
+      if (this.context !== context) return;
       this.turnOff();
       throw error;
     }
@@ -231,13 +234,14 @@ class Watch {
     this.socket = null;
     this.sound.rest();
     const why = reason || (code === 1006 ? "connection lost" : `closed (${code})`);
-    if (code === GO_AWAY) {
+    if (code === GO_AWAY || code === NO_SESSION) {
       this.onState("gone", why);
       return;
     }
-    this.onState(code === 1000 ? "ended" : "lost", why);
+    // First, so that who is told may close.
     this.retry = setTimeout(() => this.connect(), this.retryMs);
     this.retryMs = Math.min(this.retryMs * 2, MOST_RETRY_MS);
+    this.onState(code === 1000 ? "ended" : "lost", why);
   }
 
   // A server that vanished without a word is noticed only by asking.
@@ -262,6 +266,8 @@ const LOOK_MS = 1_000;
 const SILENT_MS = 10_000;
 // The application behind the server wants this viewer gone: it doesn't come back by itself.
 const GO_AWAY = 1008;
+// There is nothing to watch there.
+const NO_SESSION = 4404;
 
 function bytesOf(base64) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);

@@ -29,7 +29,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use viewer_socket::{
-    CloseReason, Hub, OriginPolicy, Protocol, ViewerEnd, ViewerOptions, accept, close_with,
+    CloseReason, EndReason, Hub, OriginPolicy, Protocol, ViewerOptions, accept, close_with,
     serve_counted_viewer,
 };
 
@@ -54,7 +54,7 @@ pub(crate) trait Clients: Send + Sync + 'static {
     /// A client wants to watch; none where all places are taken. May block.
     fn add(&self, address: &str, protocol: Protocol) -> Option<Arc<Client>>;
     /// A client that was added is gone. May block.
-    fn remove(&self, client: &Client, end: &ViewerEnd);
+    fn remove(&self, client: &Client, why: &EndReason);
 }
 
 /// Where and for whom.
@@ -317,7 +317,9 @@ async fn viewer<IO>(
         close_with(io, 1013, "too many viewers, try again later").await;
         return;
     };
+    let mut place = Placed::new(&shared.clients, client);
     let hub = shared.clients.hub();
+    let client = Arc::clone(&place.client);
     let counters = &client.counters;
     let dismissal = async {
         tokio::select! {
@@ -327,10 +329,50 @@ async fn viewer<IO>(
         }
     };
     let end = serve_counted_viewer(io, &hub, protocol, &options, counters, dismissal).await;
-    on_blocking_thread(&shared.clients, move |clients| {
-        clients.remove(&client, &end);
-    })
-    .await;
+    place.reason = end.reason;
+    place.leave().await;
+}
+
+/// A client's place among the clients. It is given up also when the client's task ends early.
+struct Placed {
+    clients: Arc<dyn Clients>,
+    client: Arc<Client>,
+    reason: EndReason,
+    left: bool,
+}
+
+impl Placed {
+    fn new(clients: &Arc<dyn Clients>, client: Arc<Client>) -> Self {
+        Self {
+            clients: Arc::clone(clients),
+            client,
+            reason: EndReason::Gone,
+            left: false,
+        }
+    }
+
+    /// Gives the place up, and waits for the application's handlers.
+    async fn leave(mut self) {
+        self.left = true;
+        let (client, reason) = (Arc::clone(&self.client), self.reason.clone());
+        on_blocking_thread(&self.clients, move |clients| {
+            clients.remove(&client, &reason);
+        })
+        .await;
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        if !self.left {
+            let (clients, client) = (Arc::clone(&self.clients), Arc::clone(&self.client));
+            let reason = self.reason.clone();
+            // Not here: the application's handlers may take their time.
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn_blocking(move || clients.remove(&client, &reason));
+            }
+        }
+    }
 }
 
 /// Calls the element where the application's handlers may take their time: only this one viewer
@@ -343,4 +385,57 @@ async fn on_blocking_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(move || call(&*clients))
         .await
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roster::Roster;
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+    use viewer_socket::HubOptions;
+
+    struct Fake {
+        roster: Roster,
+        left: UnboundedSender<u64>,
+    }
+
+    impl Clients for Fake {
+        fn hub(&self) -> Hub {
+            Hub::new(HubOptions::default())
+        }
+
+        fn add(&self, address: &str, protocol: Protocol) -> Option<Arc<Client>> {
+            self.roster.admit(address, protocol, 8)
+        }
+
+        fn remove(&self, client: &Client, _: &EndReason) {
+            self.roster.leave(client.id);
+            self.left.send(client.id).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clients_place_is_given_up_once_however_its_task_ends() {
+        let (left, mut has_left) = unbounded_channel();
+        let fake = Arc::new(Fake {
+            roster: Roster::default(),
+            left,
+        });
+        let clients: Arc<dyn Clients> = Arc::clone(&fake) as _;
+        let place = |address| {
+            let client = fake.add(address, Protocol::Json).unwrap();
+            Placed::new(&clients, client)
+        };
+        let (cut_off, orderly) = (place("a"), place("b"));
+        let task = tokio::spawn(async move {
+            let _cut_off = cut_off;
+            std::future::pending::<()>().await;
+        });
+        task.abort();
+        assert_eq!(has_left.recv().await, Some(0));
+        orderly.leave().await;
+        assert_eq!(has_left.recv().await, Some(1));
+        assert_eq!(fake.roster.count(), 0);
+        assert!(has_left.try_recv().is_err());
+    }
 }

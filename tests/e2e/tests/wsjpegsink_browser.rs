@@ -39,6 +39,15 @@ async fn stats(page: &Page<'_>) -> Result<Value> {
     Ok(page.evaluate("window.haven.stats()").await?)
 }
 
+/// Whether sound is on that was turned off and on again while it was being turned on.
+const OFF_AND_ON: &str = "(async () => {
+    sound.turnOff();
+    const first = sound.turnOn();
+    sound.turnOff();
+    await Promise.all([first, sound.turnOn()]);
+    return sound.on && sound.node !== null;
+})()";
+
 /// The ball's places as the canvas shows them, until they are so many different ones.
 async fn places(page: &Page<'_>, count: usize) -> Result<Vec<Value>> {
     let places = within("a picture that moves", LIMIT, async {
@@ -94,6 +103,7 @@ async fn watch(query: &str, protocol: &str, rate: u64) -> Result {
     assert!(breaks <= if is_long_form() { 0 } else { 3 }, "{sound}");
     assert!(fps > if is_long_form() { 27.0 } else { 10.0 });
     places(&page, 10).await?;
+    assert_eq!(page.evaluate(OFF_AND_ON).await?, true);
     assert_eq!(page.complaints(), [""; 0]);
     sink.stop()
 }

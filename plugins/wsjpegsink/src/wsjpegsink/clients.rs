@@ -8,7 +8,7 @@ use super::{
 use crate::{roster::Client, server::Clients};
 use gst::{glib, prelude::*, subclass::prelude::*};
 use std::sync::Arc;
-use viewer_socket::{EndReason, Hub, Protocol, ViewerEnd};
+use viewer_socket::{EndReason, Hub, Protocol};
 
 /// The server's view of the element. Doesn't keep it alive.
 pub(super) struct Handlers {
@@ -42,13 +42,12 @@ impl Clients for Handlers {
         Some(client)
     }
 
-    fn remove(&self, client: &Client, end: &ViewerEnd) {
+    fn remove(&self, client: &Client, why: &EndReason) {
         let Client { id, address, .. } = client;
         self.media.roster.leave(*id);
         let Some(element) = self.element.upgrade() else {
             return;
         };
-        let why = &end.reason;
         match why {
             EndReason::Stalled | EndReason::NoPong | EndReason::Violation(_) => {
                 gst::warning!(CAT, imp = element, "client {id} from {address}: {why:?}");
