@@ -157,22 +157,8 @@ impl Client {
         Ok(coin)
     }
 
-    /// A page of the coins that are live now. Entries without a mint are left out.
-    ///
-    /// # Errors
-    /// When it couldn't be asked.
-    pub async fn currently_live(
-        &self,
-        offset: u32,
-        limit: u32,
-        include_nsfw: bool,
-    ) -> Result<Vec<Coin>, Error> {
-        let page = self.live_page(offset, limit, include_nsfw).await?;
-        Ok(page.coins)
-    }
-
-    /// Like [`Client::currently_live`], with the number of entries that the platform gave: a page
-    /// that isn't full is the last.
+    /// A page of the coins that are live now, with the number of entries that the platform gave: a
+    /// page that isn't full is the last. Entries without a mint are left out.
     ///
     /// # Errors
     /// When it couldn't be asked.

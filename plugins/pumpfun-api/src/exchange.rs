@@ -7,6 +7,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 /// Largest answer that is read, in bytes; a full list of live coins has about 150 kB.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 
+/// Shortest pause after a 429 that names no time: it comes again at once otherwise.
+const RATE_LIMITED_PAUSE: Duration = Duration::from_secs(1);
+
 /// One try that failed, and whether another makes sense.
 struct Failure {
     error: Error,
@@ -49,7 +52,8 @@ pub(crate) async fn send(request: RequestBuilder, options: Options) -> Result<Ve
             return Err(failure.error);
         };
         let pause = retry::backoff(attempt, rand::random()).max(at_least);
-        if attempt + 1 >= options.max_attempts || Instant::now() + pause >= deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if attempt + 1 >= options.max_attempts || pause >= left {
             return Err(failure.error);
         }
         tracing::debug!(error = %failure.error, ?pause, attempt, "asking pump.fun again");
@@ -102,7 +106,7 @@ fn check(response: &Response) -> Result<(), Failure> {
         status if status == StatusCode::TOO_MANY_REQUESTS || asks_to_wait(status, retry_after) => {
             Err(Failure {
                 error: Error::RateLimited { retry_after },
-                again: Some(retry_after.unwrap_or_default()),
+                again: Some(retry_after.unwrap_or(RATE_LIMITED_PAUSE)),
             })
         }
         status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {

@@ -48,14 +48,17 @@ pub(crate) fn poll_pause(
     Some(doubled.max(asked).max(least))
 }
 
-/// What a `Retry-After` header asks for (RFC 9110, 10.2.3: seconds, or a date).
+/// What a `Retry-After` header asks for (RFC 9110, 10.2.3: seconds, or a date), an hour at most.
 pub(crate) fn retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
     let value = value.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+    let asked = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+            Duration::try_from(date.duration_since(now)).unwrap_or_default()
+        }
+    };
+    Some(asked.min(LONGEST_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -118,6 +121,9 @@ mod tests {
             Some(Duration::from_secs(30))
         );
         assert_eq!(ask("Sat, 21 Nov 2026 11:00:00 GMT"), Some(Duration::ZERO));
+        for long in ["18446744073709551615", "Fri, 21 Nov 2036 12:00:00 GMT"] {
+            assert_eq!(ask(long), Some(LONGEST_RETRY_AFTER), "{long}");
+        }
         for odd in ["", "-1", "soon", "1.5", "99999999999999999999999"] {
             assert_eq!(ask(odd), None, "{odd}");
         }

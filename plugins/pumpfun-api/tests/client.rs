@@ -286,14 +286,14 @@ async fn the_list_skips_entries_that_are_no_coins() {
     let upstream =
         Upstream::start(vec![answer(200, list), answer(200, ""), answer(200, "{}")]).await;
     let client = upstream.client(patient());
-    let coins = client.currently_live(60, 30, false).await.unwrap();
+    let coins = client.live_page(60, 30, false).await.unwrap().coins;
     assert_eq!(coins.len(), 2);
     assert_eq!(
         upstream.asked()[0].query,
         "offset=60&limit=30&sort=currently_live&order=DESC&includeNsfw=false"
     );
     for _ in 0..2 {
-        let error = client.currently_live(0, 60, true).await.unwrap_err();
+        let error = client.live_page(0, 60, true).await.unwrap_err();
         assert!(matches!(error, Error::NotAsked(NotAsked::Lacks(_))));
     }
 }
