@@ -5,10 +5,17 @@ mod file;
 mod settings;
 mod store;
 
+pub(crate) use settings::{LEAST_SPLIT_BYTES, MOST_SPLIT_BYTES, MOST_SPLIT_MINUTES};
 pub(crate) use settings::{Layer, Settings};
-pub(crate) use store::{Layers, Store};
+pub(crate) use store::{Layers, SHOWN_SECRET, Store};
 
-use crate::{Error, error::Kind, secret::Secret, worker::Timings};
+use crate::{
+    Error,
+    error::Kind,
+    recordings::{check_default_format, check_default_quality},
+    secret::Secret,
+    worker::Timings,
+};
 use clap::{Args, builder::BoolishValueParser};
 use file::FileConfig;
 use pumpfun_api::Endpoints;
@@ -207,8 +214,9 @@ impl Config {
             .map_err(|error| invalid(&error.to_string()))?;
         let layers = layers(args, &env, &file, &places);
         // What is wrong here is told now, not when a client changes something else.
-        layers
-            .settings(Layer::default())
+        let settings = layers.settings(Layer::default());
+        settings
+            .and_then(|settings| check_defaults(&settings, places.formats_dir.is_some()))
             .map_err(|error| invalid(error.message()))?;
         Ok(Self {
             listen,
@@ -229,6 +237,16 @@ impl Config {
             pumpfun,
             timings: Timings::default(),
         })
+    }
+}
+
+/// Whether recordings can be made as the operator wants them by default. What further formats there
+/// are is known once the worker was asked.
+fn check_defaults(settings: &Settings, more_formats: bool) -> Result<(), Error> {
+    check_default_quality(&settings.default_video_quality)?;
+    match more_formats {
+        true => Ok(()),
+        false => check_default_format(None, &settings.default_output_format),
     }
 }
 
@@ -271,10 +289,16 @@ fn required_token(
     env: &impl Fn(&str) -> Option<String>,
     file: &FileConfig,
 ) -> Result<Option<Secret>, Error> {
-    if args.no_auth.or(file.no_auth).unwrap_or(false) {
-        return Ok(None);
-    }
     let token = api_token(args, env, file)?;
+    match (args.no_auth.or(file.no_auth).unwrap_or(false), &token) {
+        (true, None) => return Ok(None),
+        (true, Some(_)) => {
+            return Err(invalid(
+                "no_auth and an API token contradict each other: take one of them away",
+            ));
+        }
+        (false, _) => {}
+    }
     if token
         .as_ref()
         .is_some_and(|token| token.expose().is_empty())

@@ -85,6 +85,33 @@ fn an_open_address_needs_a_token_or_an_explicit_no_auth() {
     assert!(config.api_token.unwrap().matches("t0ken"));
     args.no_auth = Some(true);
     assert!(Config::resolve(&args, home).unwrap().api_token.is_none());
+    let both = Config::resolve(&args, token).unwrap_err();
+    assert!(both.message().contains("no_auth"), "{both}");
+}
+
+#[test]
+fn what_recordings_are_by_default_is_looked_at_before_the_first() {
+    let args = |format: Option<&str>, quality: Option<&str>| ServeArgs {
+        default_output_format: format.map(str::to_owned),
+        default_video_quality: quality.map(str::to_owned),
+        ..ServeArgs::default()
+    };
+    for good in [args(Some("webm"), Some("high")), args(Some("wav"), None)] {
+        assert!(Config::resolve(&good, home).is_ok());
+    }
+    for (bad, name) in [
+        (args(Some("gif"), None), "default_output_format"),
+        (args(None, Some("ultra")), "default_video_quality"),
+    ] {
+        let error = Config::resolve(&bad, home).unwrap_err();
+        assert!(error.message().contains(name), "{error}");
+    }
+    // The operator's own formats are known to the worker alone.
+    let own = ServeArgs {
+        formats_dir: Some("/formats".into()),
+        ..args(Some("gif"), None)
+    };
+    assert!(Config::resolve(&own, home).is_ok());
 }
 
 #[test]

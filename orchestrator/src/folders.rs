@@ -1,5 +1,6 @@
 //! Folders: where they really are, and whether they can be written to.
 
+use rustix::fs::{Access, access};
 use std::{
     fs::{self, File},
     io,
@@ -49,6 +50,24 @@ pub(crate) fn check_writable(dir: &Path) -> io::Result<()> {
     written.and(removed)
 }
 
+/// Whether a folder may be written to, or made where it is missing. Changes nothing.
+///
+/// # Errors
+/// When it may not.
+pub(crate) fn may_write(dir: &Path) -> io::Result<()> {
+    for there in dir.ancestors() {
+        match fs::metadata(there) {
+            Ok(metadata) if metadata.is_dir() => {
+                return Ok(access(there, Access::WRITE_OK | Access::EXEC_OK)?);
+            }
+            Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +86,17 @@ mod tests {
         assert_eq!(real("a/../b"), None);
         assert_eq!(real("dangling/x"), None);
         assert!(real_path(Path::new("a")).is_err());
+    }
+
+    #[test]
+    fn looking_whether_a_folder_may_be_written_to_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        may_write(dir.path()).unwrap();
+        may_write(&dir.path().join("a/b")).unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(may_write(&dir.path().join("file")).is_err());
+        assert!(may_write(&dir.path().join("file/x")).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

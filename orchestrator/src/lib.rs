@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod folders;
 mod listener;
+mod lookups;
 mod pumpfun;
 mod recordings;
 mod runtime_dir;

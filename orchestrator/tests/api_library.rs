@@ -299,7 +299,7 @@ async fn nothing_outside_of_the_recordings_is_served_or_deleted() {
 #[tokio::test]
 async fn a_deleted_recording_leaves_nothing_but_a_note() {
     let server = server().await;
-    let stopped = split(&server, "room", json!({"split_minutes": 0.005}), 3).await;
+    let stopped = split(&server, "room", json!({"split_minutes": 0.1}), 3).await;
     server.ok("/api/recordings/1/join", json!({})).await;
     assert_eq!(
         server
@@ -357,7 +357,7 @@ async fn a_picture_is_made_once() {
 async fn a_recording_is_split_by_length_and_by_size_without_a_gap() {
     let server = server().await;
     for (room, more) in [
-        ("long", json!({"split_minutes": 0.005})),
+        ("long", json!({"split_minutes": 0.1})),
         ("large", json!({"split_bytes": 65_536})),
     ] {
         let stopped = split(&server, room, more, 3).await;
@@ -400,7 +400,7 @@ async fn the_configuration_splits_recordings_that_do_not_say() {
 #[tokio::test]
 async fn parts_become_one_file_once() {
     let server = server().await;
-    let stopped = split(&server, "room", json!({"split_minutes": 0.005}), 3).await;
+    let stopped = split(&server, "room", json!({"split_minutes": 0.1}), 3).await;
     let answer = server.ok("/api/recordings/1/join", json!({})).await;
     let joined = &answer["recording"]["joined"];
     assert_eq!(joined["bytes"], stopped["bytes"]);
@@ -418,7 +418,7 @@ async fn parts_become_one_file_once() {
     server.ok("/api/recordings/1/join", json!({})).await;
     assert!(Path::new(&path).exists());
 
-    split(&server, "unfit", json!({"split_minutes": 0.005}), 2).await;
+    split(&server, "unfit", json!({"split_minutes": 0.1}), 2).await;
     let (status, answer) = server.post("/api/recordings/2/join", json!({})).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
     assert!(answer["error"].as_str().unwrap().contains("another size"));

@@ -318,6 +318,8 @@ async fn the_page_runs_own_scripts_only() {
     for (path, kind) in [
         ("/", "text/html"),
         ("/app.js", "text/javascript"),
+        ("/player.js", "text/javascript"),
+        ("/sound.js", "text/javascript"),
         ("/app.css", "text/css"),
     ] {
         let response = server.http.get(server.url(path)).send().await.unwrap();

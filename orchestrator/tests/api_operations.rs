@@ -7,7 +7,7 @@ mod support;
 use futures_util::StreamExt;
 use reqwest::StatusCode;
 use serde_json::json;
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, time::Duration};
 use support::{Options, PATIENCE, Server, worker_pid};
 use tokio::time::timeout;
 
@@ -66,6 +66,7 @@ async fn a_sound_server_is_alive_and_ready() {
         (&json!(true), &json!("ready"))
     );
     assert_eq!(ready["worker_version"], "fake");
+    assert!(!server.recordings_dir().exists(), "looking changes nothing");
     server.stop().await;
 }
 
@@ -112,6 +113,30 @@ async fn a_worker_that_vanishes_later_is_noticed() {
     std::fs::remove_file(worker).unwrap();
     let (status, answer) = server.send(reqwest::Method::GET, "/readyz", "").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn viewers_count_among_the_connections() {
+    // 64 of them are kept for other files.
+    let mut options = Options::default().livekit();
+    options.open_files = Some(64 + 24);
+    let mut server = options.start().await;
+    let http = reqwest::Client::builder().no_proxy();
+    server.http = http.pool_max_idle_per_host(0).build().unwrap();
+    server.start_room("room").await;
+    let path = "/api/live-sessions/ws/live/room";
+    let mut viewers = Vec::new();
+    for _ in 0..24 {
+        viewers.push(timeout(PATIENCE, server.watch(path)).await.unwrap());
+    }
+    let asked = server.http.get(server.url("/healthz")).send();
+    let mut asked = std::pin::pin!(asked);
+    let early = timeout(Duration::from_millis(300), &mut asked).await;
+    assert!(early.is_err(), "no place is left");
+    drop(viewers.pop());
+    let answer = timeout(PATIENCE, asked).await.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
     server.stop().await;
 }
 

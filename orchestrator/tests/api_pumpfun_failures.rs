@@ -97,7 +97,8 @@ async fn what_was_known_is_shown_with_a_warning_while_the_platform_fails() {
         let server = options(&fake).start().await;
         let paths = ["live", "popular?limit=2", "stats"].map(str::to_owned);
         let coins = [&live, &offline].map(|mint| format!("stream/{mint}"));
-        let paths: Vec<_> = paths.into_iter().chain(coins).collect();
+        // The coins first: the list knows when a stream began once it was looked up.
+        let paths: Vec<_> = coins.into_iter().chain(paths).collect();
         let mut before = Vec::new();
         for path in &paths {
             before.push(server.get(&format!("/api/pumpfun/{path}")).await);

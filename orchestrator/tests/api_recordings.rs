@@ -8,7 +8,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::path::Path;
 use support::{LIVE, Options, PATIENCE, Server, Upstream, worker_pid};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, sleep},
+};
 
 const START: &str = "/api/recording/start";
 const STOP: &str = "/api/recording/stop";
@@ -194,9 +197,11 @@ async fn what_a_start_asks_for_is_checked() {
         (json!({"audio": 1}), "audio"),
         (json!({"split_minutes": "1"}), "split_minutes"),
         (json!({"split_minutes": -1}), "split_minutes"),
-        (json!({"split_minutes": 1441}), "split_minutes"),
+        (json!({"split_minutes": 0.05}), "split_minutes"),
+        (json!({"split_minutes": 10_081}), "split_minutes"),
         (json!({"split_bytes": 1.5}), "split_bytes"),
         (json!({"split_bytes": 65_535}), "split_bytes"),
+        (json!({"split_bytes": u64::MAX}), "split_bytes"),
         (json!({"video_quality": "best"}), "low, medium, high"),
     ] {
         let mut body = json!({"mint_id": "room", "output_format": "h264"});
@@ -344,4 +349,66 @@ async fn a_recording_that_is_refused_while_it_is_stopped_answers_both() {
     assert_eq!(started.0, StatusCode::SERVICE_UNAVAILABLE, "{}", started.1);
     assert_eq!(stopped.0, StatusCode::NOT_FOUND, "{}", stopped.1);
     assert_eq!(stopped.1["code"], "recording_not_found");
+}
+
+#[tokio::test]
+async fn a_recording_that_was_asked_for_begins_though_the_client_has_left() {
+    let server = Options::default()
+        .livekit()
+        .arg("--default-output-format=h264")
+        .start()
+        .await;
+    let body = json!({"room_name": "slow-join", "record_session": true}).to_string();
+    let mut client = tokio::net::TcpStream::connect(server.address)
+        .await
+        .unwrap();
+    let request = format!(
+        "POST /api/live-sessions/start HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.write_all(request.as_bytes()).await.unwrap();
+    server
+        .until("slow-join", |session| !session.is_null())
+        .await;
+    drop(client);
+    server
+        .until("slow-join", |session| session["recording"] == true)
+        .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_recording_that_is_being_finished_is_not_taken_for_one_that_runs() {
+    let server = Options::default()
+        .livekit()
+        .arg("--default-output-format=h264")
+        .start()
+        .await;
+    let start = json!({"room_name": "slow-finish", "record_session": true});
+    let first = server.ok("/api/live-sessions/start", start.clone()).await;
+    let key = json!({"mint_id": "slow-finish"});
+    let again = async {
+        // The stop has arrived once this is the reason.
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (status, answer) = server.post("/api/recording/start", key.clone()).await;
+            assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+            if answer["code"] == "recording_ending" {
+                break;
+            }
+            assert_eq!(answer["code"], "already_recording");
+            assert!(Instant::now() < until);
+        }
+        let finish = async {
+            let folder = server.recordings_dir();
+            std::fs::write(folder.join("finish"), "").unwrap();
+        };
+        tokio::join!(server.ok("/api/live-sessions/start", start), finish).0
+    };
+    let (stopped, second) = tokio::join!(server.ok("/api/recording/stop", key.clone()), again);
+    assert_eq!(stopped["output_path"], first["output_path"]);
+    assert_ne!(second["output_path"], first["output_path"]);
+    let status = server.get("/api/recording/status/slow-finish").await;
+    assert_eq!(status["output_path"], second["output_path"]);
+    server.stop().await;
 }

@@ -8,10 +8,9 @@ use super::{
 };
 use crate::{
     Error,
-    config::Settings,
-    recordings::{known_formats, presets},
+    config::{SHOWN_SECRET, Settings},
+    recordings::{check_default_format, check_default_quality},
 };
-use haven_wire::Probe;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -88,7 +87,7 @@ impl Config {
             success: true,
             livekit_url: given.livekit_url.clone(),
             livekit_api_key: given.livekit_api_key.clone(),
-            livekit_api_secret: given.livekit_api_secret.as_ref().map(|_| "set"),
+            livekit_api_secret: given.livekit_api_secret.as_ref().map(|_| SHOWN_SECRET),
             recording_directory: settings.recording_directory.to_string_lossy().into_owned(),
             default_output_format: settings.default_output_format.clone(),
             default_video_quality: settings.default_video_quality.clone(),
@@ -140,6 +139,14 @@ pub(super) fn show(app: Arc<App>) -> Config {
 )]
 pub(super) async fn change(app: Arc<App>, fields: Result<Fields, Error>) -> Result<Config, Error> {
     let fields = fields?;
+    let changing = Arc::clone(&app);
+    app.carry_through("changing the settings", async move {
+        change_all(&changing, &fields).await
+    })
+    .await
+}
+
+async fn change_all(app: &App, fields: &Fields) -> Result<Config, Error> {
     let names_format = fields.names("default_output_format");
     let probe = match names_format {
         true => app.registry.context().workers.probe().await.ok(),
@@ -147,32 +154,10 @@ pub(super) async fn change(app: Arc<App>, fields: Result<Fields, Error>) -> Resu
     };
     let check = |settings: &Settings| {
         if names_format {
-            check_format(probe, &settings.default_output_format)?;
+            check_default_format(probe, &settings.default_output_format)?;
         }
-        check_quality(&settings.default_video_quality)
+        check_default_quality(&settings.default_video_quality)
     };
     let changed = app.store.change(fields.map(), check).await?;
     Ok(Config::new(&changed.settings, changed.overridden))
-}
-
-fn check_format(probe: Option<&Probe>, name: &str) -> Result<(), Error> {
-    let formats = known_formats(probe);
-    let known = formats.iter().any(|(known, format)| {
-        known == name || format.probe.aliases.iter().any(|alias| alias == name)
-    });
-    if known {
-        return Ok(());
-    }
-    let names: Vec<_> = formats.keys().map(String::as_str).collect();
-    let message = format!("names no recording format: known are {}", names.join(", "));
-    Err(Error::field("default_output_format", message))
-}
-
-fn check_quality(name: &str) -> Result<(), Error> {
-    if presets().any(|(known, _)| known == name) {
-        return Ok(());
-    }
-    let names: Vec<_> = presets().map(|(name, _)| name).collect();
-    let message = format!("names no video quality: known are {}", names.join(", "));
-    Err(Error::field("default_video_quality", message))
 }

@@ -9,7 +9,10 @@ use crate::{Error, error::Kind, recordings::Served};
 use futures_util::Stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+};
 use warp::{Reply, reply::Response};
 
 /// Bytes of a file in memory at a time, per download.
@@ -19,14 +22,17 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// save it instead of showing it.
 pub(super) fn answer(served: Served, headers: &HeaderMap, tag: &str, save: bool) -> Response {
     let version = Version::new(tag, served.bytes, served.modified);
-    let mut response = match wanted(headers, served.bytes, &version) {
+    let Served {
+        file, bytes, name, ..
+    } = served;
+    let mut response = match wanted(headers, bytes, &version) {
         Wanted::NotModified => StatusCode::NOT_MODIFIED.into_response(),
-        Wanted::Nothing => return not_satisfiable(served.bytes),
-        Wanted::Whole => body(&served, 0, served.bytes),
+        Wanted::Nothing => return not_satisfiable(bytes),
+        Wanted::Whole => body(file, 0, bytes),
         Wanted::Bytes(first, last) => {
-            let mut response = body(&served, first, last - first + 1);
+            let mut response = body(file, first, last - first + 1);
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let range = format!("bytes {first}-{last}/{}", served.bytes);
+            let range = format!("bytes {first}-{last}/{bytes}");
             insert(response.headers_mut(), header::CONTENT_RANGE, &range);
             response
         }
@@ -39,8 +45,8 @@ pub(super) fn answer(served: Served, headers: &HeaderMap, tag: &str, save: bool)
     insert(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     if response.status() != StatusCode::NOT_MODIFIED {
         let headers = response.headers_mut();
-        insert(headers, header::CONTENT_TYPE, content_type(&served.name));
-        let name = disposition(&served.name, save);
+        insert(headers, header::CONTENT_TYPE, content_type(&name));
+        let name = disposition(&name, save);
         insert(headers, header::CONTENT_DISPOSITION, &name);
     }
     response
@@ -86,11 +92,7 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-fn body(served: &Served, first: u64, bytes: u64) -> Response {
-    let file = match served.file.try_clone() {
-        Ok(file) => file,
-        Err(error) => return reply::problem(Error::internal("reading the recording", error)),
-    };
+fn body(file: File, first: u64, bytes: u64) -> Response {
     let mut response = warp::reply::stream(chunks(file, first, bytes)).into_response();
     let headers = response.headers_mut();
     insert(headers, header::CONTENT_LENGTH, &bytes.to_string());
@@ -100,7 +102,7 @@ fn body(served: &Served, first: u64, bytes: u64) -> Response {
 /// A part of a file in chunks, each read once the one before it is on its way. A file that turns out
 /// shorter ends the answer with an error, so that nobody takes it for the whole.
 fn chunks(
-    file: std::fs::File,
+    file: File,
     first: u64,
     bytes: u64,
 ) -> impl Stream<Item = io::Result<Vec<u8>>> + Send + Sync + 'static {
@@ -137,7 +139,7 @@ mod tests {
         let path = dir.path().join("a");
         let bytes: Vec<u8> = (0..200_000u32).map(|byte| byte as u8).collect();
         std::fs::write(&path, &bytes).unwrap();
-        let open = || std::fs::File::open(&path).unwrap();
+        let open = || File::open(&path).unwrap();
         let all: Vec<_> = chunks(open(), 1, 199_998).try_collect().await.unwrap();
         assert!(all.iter().all(|chunk| chunk.len() <= CHUNK_BYTES));
         assert_eq!(all.concat(), bytes[1..199_999]);

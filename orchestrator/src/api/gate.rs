@@ -19,6 +19,10 @@ use tower_service::Service as _;
 use viewer_socket::OriginPolicy;
 use warp::{filters::BoxedFilter, reply::Response};
 
+/// Headers of answers that pages of other origins may read.
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("warning, etag, content-range, content-disposition");
+
 /// The two ends of a connection, in a request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
@@ -134,6 +138,7 @@ impl Gate {
             && self.origins.admits(asked)
         {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         }
     }
 
@@ -181,6 +186,8 @@ fn is_public(path: &str) -> bool {
         path,
         "/" | "/app.js"
             | "/app.css"
+            | "/player.js"
+            | "/sound.js"
             | "/api/docs"
             | "/api/docs.js"
             | "/healthz"

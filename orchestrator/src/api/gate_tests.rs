@@ -47,6 +47,25 @@ fn the_server_answers_only_to_its_own_names() {
 }
 
 #[test]
+fn pages_of_allowed_origins_may_read_what_files_and_lists_tell_in_headers() {
+    for (origin, shared) in [
+        ("https://app.example", true),
+        ("https://evil.example", false),
+    ] {
+        let mut headers = HeaderMap::new();
+        let asked = request("GET", "/", &[("origin", origin)]);
+        gate(None).share(asked.headers(), &mut headers);
+        let exposed = headers.get("access-control-expose-headers");
+        let exposed = exposed.map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(exposed.is_some(), shared, "{origin}");
+        for name in ["warning", "etag", "content-range", "content-disposition"] {
+            let named = exposed.iter().any(|names| names.contains(name));
+            assert_eq!(named, shared, "{origin} {name}");
+        }
+    }
+}
+
+#[test]
 fn foreign_pages_may_not_change_state_nor_open_sockets() {
     let host = ("host", "localhost");
     for (origin, allowed) in [
@@ -76,7 +95,14 @@ fn a_token_is_asked_for_where_one_is_set() {
         let headers: Vec<_> = std::iter::once(host).chain(more.iter().copied()).collect();
         verdict(&gate, "GET", uri, &headers).is_none()
     };
-    for public in ["/", "/healthz", "/readyz", "/app.js"] {
+    for public in [
+        "/",
+        "/healthz",
+        "/readyz",
+        "/app.js",
+        "/player.js",
+        "/sound.js",
+    ] {
         assert!(check(public, &[]), "{public}");
     }
     let upgrade = ("upgrade", "websocket");

@@ -3,7 +3,9 @@
 use super::{
     App,
     body::{Fields, fields},
-    download, reply, with,
+    download,
+    query::{Query, query},
+    reply, with,
 };
 use crate::{
     Error,
@@ -118,44 +120,6 @@ fn id_segment() -> impl Filter<Extract = (Result<i64, Error>,), Error = Rejectio
     })
 }
 
-/// A query's parameters, decoded.
-struct Query(Vec<(String, String)>);
-
-fn query() -> BoxedFilter<(Query,)> {
-    warp::query::raw()
-        .or(warp::any().map(String::new))
-        .unify()
-        .map(|raw: String| {
-            let pairs = url::form_urlencoded::parse(raw.as_bytes());
-            Query(pairs.into_owned().collect())
-        })
-        .boxed()
-}
-
-impl Query {
-    /// A parameter that isn't empty.
-    fn text(&self, name: &str) -> Option<&str> {
-        let mut pairs = self.0.iter();
-        pairs
-            .find(|(given, value)| given == name && !value.is_empty())
-            .map(|(_, value)| value.as_str())
-    }
-
-    fn number(&self, name: &str, default: u32, least: u32, most: u32) -> Result<u32, Error> {
-        self.text(name).map_or(Ok(default), |text| {
-            let number = text.parse().ok();
-            number
-                .filter(|number| (least..=most).contains(number))
-                .ok_or_else(|| {
-                    Error::field(
-                        name,
-                        format_args!("must be a whole number from {least} to {most}"),
-                    )
-                })
-        })
-    }
-}
-
 async fn list(app: Arc<App>, query: &Query) -> Result<Value, Error> {
     let state = match query.text("state") {
         None => None,
@@ -170,8 +134,8 @@ async fn list(app: Arc<App>, query: &Query) -> Result<Value, Error> {
             })?)
         }
     };
-    let offset = query.number("offset", 0, 0, i32::MAX as u32)?;
-    let limit = query.number("limit", DEFAULT_LIMIT, 1, MOST)?;
+    let offset = query.number("offset", 0..=i32::MAX as u32, 0)?;
+    let limit = query.number("limit", 1..=MOST, DEFAULT_LIMIT)?;
     let filter = Listed {
         key: query.text("mint_id").map(ToOwned::to_owned),
         state,
@@ -223,7 +187,7 @@ async fn file(
     let id = id?;
     let which = match query.text("part") {
         Some("joined") => Which::Joined,
-        _ => Which::Part(query.number("part", 1, 1, u32::MAX)?),
+        _ => Which::Part(query.number("part", 1..=u32::MAX, 1)?),
     };
     let save = query.text("download").is_some();
     let served = app.registry.context().archive.open(id, which).await?;
@@ -250,8 +214,11 @@ async fn thumbnail(app: Arc<App>, id: Result<i64, Error>) -> Result<Response, Er
 
 async fn delete(app: Arc<App>, id: Result<i64, Error>) -> Result<Value, Error> {
     let id = id?;
-    let archive = &app.registry.context().archive;
-    archive.delete(id, "requested").await?;
+    let archive = app.registry.context().archive.clone();
+    app.carry_through("deleting the recording", async move {
+        archive.delete(id, "requested").await
+    })
+    .await?;
     Ok(json!({"success": true, "recording_id": id}))
 }
 
@@ -260,7 +227,7 @@ async fn join(app: Arc<App>, id: Result<i64, Error>) -> Result<Value, Error> {
     let id = id?;
     let archive = app.registry.context().archive.clone();
     let ending = app.shutdown.token.clone();
-    let joining = app.shutdown.tasks.spawn(async move {
+    app.carry_through("joining the recording", async move {
         tokio::select! {
             joined = archive.join(id) => joined,
             () = ending.cancelled() => Err(Error::new(
@@ -269,10 +236,8 @@ async fn join(app: Arc<App>, id: Result<i64, Error>) -> Result<Value, Error> {
                 "The server is shutting down: join the recording again after it",
             )),
         }
-    });
-    joining
-        .await
-        .map_err(|error| Error::internal("joining the recording", error))??;
+    })
+    .await?;
     one(app, Ok(id)).await
 }
 
@@ -286,6 +251,10 @@ async fn keep(
         Some(fields) => fields?.flag_or("keep", true)?,
         None => true,
     };
-    app.registry.context().archive.keep(id, kept).await?;
+    let archive = app.registry.context().archive.clone();
+    app.carry_through("keeping the recording", async move {
+        archive.keep(id, kept).await
+    })
+    .await?;
     Ok(json!({"success": true, "recording_id": id, "kept": kept}))
 }

@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     Error, clock,
-    error::Kind,
     sessions::{self, Handle, Phase, StreamInfo, Trouble, View},
 };
 use haven_wire::{AudioStatus, SessionState, VideoStatus};
@@ -213,11 +212,17 @@ pub(super) async fn start(app: Arc<App>, fields: Result<Fields, Error>) -> Resul
         true => Some(recordings::default_plan(&app).await?),
         false => None,
     };
-    let started = app.registry.start(&target).await?;
-    let output_path = match plan {
-        Some(plan) => Some(record_started(&started, plan).await?),
-        None => None,
+    let registry = app.registry.clone();
+    // Who asks for a recording gets it also when the connection breaks before the room is joined.
+    let starting = async move {
+        let started = registry.start(&target).await?;
+        let output_path = match plan {
+            Some(plan) => Some(record_started(&started, plan).await?),
+            None => None,
+        };
+        Ok((started, output_path))
     };
+    let (started, output_path) = app.carry_through("starting the session", starting).await?;
     let view = started.view;
     Ok(Started {
         success: true,
@@ -245,13 +250,20 @@ async fn record_started(
             .find(|running| running.format == plan.format);
         same.map(|recording| recording.output_path())
     };
-    if let Some(path) = running(&started.handle) {
-        return Ok(path);
+    let mut result = started.handle.start_recording(plan.clone()).await;
+    if let Err(error) = &result
+        && error.code() == sessions::RECORDING_ENDING
+        && started.handle.recording_ended(&plan.format).await
+    {
+        // The one that ran was just being finished: another begins after it.
+        result = started.handle.start_recording(plan.clone()).await;
     }
-    match started.handle.start_recording(plan.clone()).await {
+    match result {
         Ok(recording) => Ok(recording.output_path()),
-        // Somebody else was faster.
-        Err(error) if error.kind() == Kind::Conflict => running(&started.handle).ok_or(error),
+        // Recorded already, or somebody else was faster.
+        Err(error) if error.code() == sessions::ALREADY_RECORDING => {
+            running(&started.handle).ok_or(error)
+        }
         Err(error) => {
             if !started.already_active {
                 started.handle.stop("stopped").await;

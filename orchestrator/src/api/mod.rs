@@ -20,6 +20,7 @@ mod watch;
 mod watch_rules;
 
 pub(crate) use gate::{Gate, Peer, Service};
+pub(crate) use health::Readiness;
 
 use crate::{
     Error,
@@ -41,12 +42,27 @@ pub(crate) struct App {
     pub(crate) origins: OriginPolicy,
     pub(crate) store: Store,
     pub(crate) watcher: Watcher,
+    pub(crate) readiness: Readiness,
 }
 
 impl App {
     /// The settings in force.
     pub(crate) fn settings(&self) -> Arc<Settings> {
         self.store.current()
+    }
+
+    /// Does what changes something to its end, also when the client doesn't wait for it: a request
+    /// whose connection breaks is dropped wherever it stands.
+    ///
+    /// # Errors
+    /// Those of `work`; internal when it panics.
+    async fn carry_through<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = self.shutdown.tasks.spawn(work).await;
+        done.map_err(|error| Error::internal(doing, error))?
     }
 }
 

@@ -50,6 +50,11 @@ impl Query {
             })
     }
 
+    /// A text that isn't empty.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|text| !text.is_empty())
+    }
+
     /// A flag.
     pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, Error> {
         match self.get(name) {
@@ -79,6 +84,7 @@ mod tests {
         ] {
             assert!(error.message().contains("`a`"), "{error}");
         }
+        assert_eq!((query.text("d"), query.text("c")), (Some("1"), None));
         assert!(query.number("c", 0..=6, 1).is_err());
         assert!(query.flag("c", true).is_err());
     }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Error, clock,
+    config::{LEAST_SPLIT_BYTES, MOST_SPLIT_BYTES, MOST_SPLIT_MINUTES},
     error::Kind,
     recordings::{Choice, Known, Plan, Recording, known_formats, presets},
     sessions::Selector,
@@ -16,10 +17,8 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use warp::{Filter, filters::BoxedFilter, path, reply::Response};
 
-/// Longest split: a day.
-const MOST_SPLIT_MINUTES: f64 = 24.0 * 60.0;
-/// Smallest size of a split: smaller files are hardly more than their headers.
-const LEAST_SPLIT_BYTES: u64 = 64 << 10;
+/// Shortest split, in minutes: a file of six seconds has a few key frames.
+const LEAST_SPLIT_MINUTES: f64 = 0.1;
 /// How long the last recording of a session is still the answer to a stop.
 const LAST_RECORDING_MS: i64 = 10 * 60 * 1000;
 
@@ -135,10 +134,16 @@ fn audio_field(fields: &Fields) -> Result<AudioChoice, Error> {
 
 /// When to go on in another file, in milliseconds and bytes; 0 is never.
 fn split_fields(fields: &Fields) -> Result<(Option<u64>, Option<u64>), Error> {
-    let minutes = fields.number("split_minutes", 0.0..=MOST_SPLIT_MINUTES)?;
+    let minutes = fields.number("split_minutes", 0.0..=MOST_SPLIT_MINUTES as f64)?;
+    if minutes.is_some_and(|minutes| minutes > 0.0 && minutes < LEAST_SPLIT_MINUTES) {
+        let message = format_args!("must be 0 (never) or at least {LEAST_SPLIT_MINUTES}");
+        return Err(Error::field("split_minutes", message));
+    }
     let bytes = fields.bytes("split_bytes")?;
-    if bytes.is_some_and(|bytes| (1..LEAST_SPLIT_BYTES).contains(&bytes)) {
-        let message = format_args!("must be 0 (never) or at least {LEAST_SPLIT_BYTES}");
+    let range = LEAST_SPLIT_BYTES..=MOST_SPLIT_BYTES;
+    if bytes.is_some_and(|bytes| bytes > 0 && !range.contains(&bytes)) {
+        let message =
+            format_args!("must be 0 (never), or {LEAST_SPLIT_BYTES} to {MOST_SPLIT_BYTES}");
         return Err(Error::field("split_bytes", message));
     }
     Ok((minutes.map(milliseconds), bytes))

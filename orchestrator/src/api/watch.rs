@@ -1,7 +1,7 @@
 //! The viewers' WebSockets.
 
 use super::{App, key_segment, reply, with};
-use crate::{Error, watch::upgrade};
+use crate::{Error, listener::Place, watch::upgrade};
 use http::{HeaderMap, Method};
 use hyper::upgrade::OnUpgrade;
 use std::sync::Arc;
@@ -59,12 +59,16 @@ fn request() -> BoxedFilter<(upgrade::Request,)> {
         .and(warp::header::headers_cloned())
         .and(query)
         .and(warp::ext::optional::<OnUpgrade>())
+        .and(warp::ext::optional::<Place>())
         .map(
-            |method: Method, headers: HeaderMap, query: String, on_upgrade| upgrade::Request {
-                method,
-                headers,
-                query,
-                on_upgrade,
+            |method: Method, headers: HeaderMap, query: String, on_upgrade, place| {
+                upgrade::Request {
+                    method,
+                    headers,
+                    query,
+                    on_upgrade,
+                    place,
+                }
             },
         )
         .boxed()

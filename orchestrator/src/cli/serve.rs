@@ -10,7 +10,9 @@ use crate::{
     events::Events,
     listener,
     pumpfun::{Catalogue, Upstream},
-    recordings::{Archive, Keeper, Library, Policy, PolicySource, recovery::Wreck},
+    recordings::{
+        Archive, Keeper, Library, Policy, PolicySource, check_default_format, recovery::Wreck,
+    },
     runtime_dir::RuntimeDir,
     sessions::{Context, Registry, Sources, keeper},
     shutdown::{Shutdown, Signals},
@@ -36,6 +38,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
 /// When it can't be started.
 pub(super) fn run(args: &ServeArgs) -> Result<(), Error> {
     let config = Config::resolve(args, |name| std::env::var(name).ok())?;
+    listener::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -80,6 +83,7 @@ async fn serve(config: Config) -> Result<(), Error> {
         origins: config.origins.clone(),
         store,
         watcher: watcher.clone(),
+        readiness: api::Readiness::default(),
     });
     let service = Service::new(Gate::new(&config), api::routes(app));
 
@@ -88,7 +92,7 @@ async fn serve(config: Config) -> Result<(), Error> {
     shutdown.tasks.spawn(watcher.run());
     shutdown.spawn(keeping);
     shutdown.spawn(recovery);
-    shutdown.spawn(probe(workers));
+    shutdown.spawn(look_at_worker(registry.clone()));
     let serving = listener::serve(listener, service, shutdown.clone());
     shutdown.tasks.spawn(serving);
     announce(&format!("listening on http://{address}"));
@@ -106,19 +110,25 @@ async fn serve(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is wrong with the worker, or with what it is asked for, is told before it is needed.
+async fn look_at_worker(registry: Registry) {
+    let format = &registry.current().settings.default_output_format;
+    match registry.context().workers.probe().await {
+        Ok(probe) => {
+            if let Err(error) = check_default_format(Some(probe), format) {
+                tracing::error!(error = error.chain(), "recordings need another format");
+            }
+        }
+        Err(error) => tracing::error!(error = error.chain(), "sessions can't be started"),
+    }
+}
+
 /// Sessions first, so that viewers hear 1001 and files are complete; then everything else.
 async fn end(registry: &Registry, shutdown: &Shutdown) {
     shutdown.token.cancel();
     registry.shut_down().await;
     shutdown.tasks.close();
     shutdown.tasks.wait().await;
-}
-
-/// What is installed is asked for before a client waits for it.
-async fn probe(workers: Arc<Workers>) {
-    if let Err(error) = workers.probe().await {
-        tracing::error!(error = error.chain(), "sessions can't be started");
-    }
 }
 
 fn registry(
@@ -128,7 +138,10 @@ fn registry(
     (store, policy): (&Store, &PolicySource),
     shutdown: &Shutdown,
 ) -> Result<Registry, Error> {
-    let client = pumpfun_api::Client::new(config.pumpfun.clone())
+    let mut patience = pumpfun_api::Options::default();
+    // Who repeats after that are the sessions, each with its own pauses, or the client.
+    patience.max_attempts = 2;
+    let client = pumpfun_api::Client::with_options(config.pumpfun.clone(), patience)
         .map_err(|error| Error::internal("setting up the client of pump.fun", error))?;
     let events = Events::new();
     let archive = Archive::new(

@@ -8,6 +8,12 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 /// Free bytes on the recordings' disk below which nothing is recorded.
 const DEFAULT_DISK_RESERVE_BYTES: u64 = 1 << 30;
+/// Longest split: a week.
+pub(crate) const MOST_SPLIT_MINUTES: u64 = 7 * 24 * 60;
+/// Smallest size of a split: smaller files are hardly more than their headers.
+pub(crate) const LEAST_SPLIT_BYTES: u64 = 64 << 10;
+/// What is compared with SQLite's integers, which are signed.
+pub(crate) const MOST_SPLIT_BYTES: u64 = 1 << 62;
 const DEFAULT_WAITING_TIMEOUT_S: u64 = 600;
 const DEFAULT_FORMAT: &str = "av1";
 const DEFAULT_QUALITY: &str = "medium";
@@ -207,11 +213,16 @@ impl Settings {
         for (name, value, least, most) in [
             // 30 days: the worker counts milliseconds in 32 bits.
             ("waiting_timeout", given.waiting_timeout, 0, 2_592_000),
-            ("split_minutes", self.split_minutes, 1, 10_080),
-            // Others are compared with SQLite's integers, which are signed.
-            ("split_bytes", self.split_bytes, 1 << 16, 1 << 62),
+            ("split_minutes", self.split_minutes, 1, MOST_SPLIT_MINUTES),
+            (
+                "split_bytes",
+                self.split_bytes,
+                LEAST_SPLIT_BYTES,
+                MOST_SPLIT_BYTES,
+            ),
             ("retain_days", self.retain_days, 1, 36_500),
-            ("retain_bytes", self.retain_bytes, 1, 1 << 62),
+            // As large as a split.
+            ("retain_bytes", self.retain_bytes, 1, MOST_SPLIT_BYTES),
             ("pumpfun_refresh", given.pumpfun_refresh, 1, 3600),
             ("history_days", self.history_days, 1, 36_500),
             ("history_rows", Some(self.history_rows), 1, 100_000_000),
@@ -237,8 +248,14 @@ fn livekit(layer: &Layer) -> Result<Option<LiveKit>, Error> {
     if let Some(url) = &layer.livekit_url {
         let known = ["ws", "wss", "http", "https"];
         let parsed = url::Url::parse(url).ok().filter(url::Url::has_host);
-        if !parsed.is_some_and(|url| known.contains(&url.scheme())) {
+        let parsed = parsed.filter(|url| known.contains(&url.scheme()));
+        let Some(parsed) = parsed else {
             let message = "must be a ws:// or wss:// address (LIVEKIT_URL)";
+            return Err(Error::field("livekit_url", message));
+        };
+        // It is shown to whoever may see the settings, and logged.
+        if has_user(&parsed) {
+            let message = "must have no user name or password in it (LIVEKIT_URL)";
             return Err(Error::field("livekit_url", message));
         }
     }
@@ -254,6 +271,10 @@ fn livekit(layer: &Layer) -> Result<Option<LiveKit>, Error> {
         api_key,
         api_secret,
     }))
+}
+
+fn has_user(url: &url::Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 #[cfg(test)]
@@ -275,6 +296,8 @@ mod tests {
             ("livekit_url", json!(7)),
             ("livekit_url", json!("example.org")),
             ("livekit_url", json!("ftp://example.org")),
+            ("livekit_url", json!("wss://me:s3cret@example.org")),
+            ("livekit_url", json!("wss://token@example.org")),
             ("livekit_api_key", json!("")),
             ("livekit_api_secret", json!(["x"])),
             ("recording_directory", json!(true)),

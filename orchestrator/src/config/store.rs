@@ -11,6 +11,12 @@ use std::{
 };
 use tokio::sync::{Mutex, watch};
 
+/// The setting that is a folder.
+const DIRECTORY: &str = "recording_directory";
+/// The setting that is never shown, and what is shown in its place.
+const SECRET: &str = "livekit_api_secret";
+pub(crate) const SHOWN_SECRET: &str = "set";
+
 /// The sources of settings that don't change while the server runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layers {
@@ -76,12 +82,29 @@ pub(crate) struct Changed {
     pub(crate) overridden: Vec<&'static str>,
 }
 
+/// What clients have set and is valid.
+#[derive(Clone, Debug, Default)]
+struct Stored {
+    fields: Fields,
+    /// Where the recordings' folder really is, as of when it was chosen.
+    directory: Option<PathBuf>,
+}
+
+impl Stored {
+    fn layer(&self) -> Result<Layer, Error> {
+        Ok(Layer {
+            recording_directory: self.directory.clone(),
+            ..Layer::read(&self.fields)?
+        })
+    }
+}
+
 /// Owner of the settings in force.
 pub(crate) struct Store {
     layers: Layers,
     db: Db,
     /// What clients have set. Held during a change: changes come one after the other.
-    stored: Mutex<Fields>,
+    stored: Mutex<Stored>,
     current: watch::Sender<Arc<Settings>>,
 }
 
@@ -92,19 +115,24 @@ impl Store {
     /// # Errors
     /// When the database fails, or another source is at fault.
     pub(crate) async fn open(layers: Layers, db: Db) -> Result<Self, Error> {
-        let mut stored = db.config().await?;
-        let mut valid = Fields::new();
-        for (name, value) in &stored {
-            let one = Fields::from_iter([(name.clone(), value.clone())]);
-            match layers.stored(&one).and_then(|layer| layers.settings(layer)) {
-                Ok(_) => valid.extend(one),
+        let mut stored = Stored::default();
+        for (name, value) in db.config().await? {
+            let one = Fields::from_iter([(name.clone(), value)]);
+            let checked = layers.stored(&one).and_then(|layer| {
+                layers.settings(layer.clone())?;
+                Ok(layer.recording_directory)
+            });
+            match checked {
+                Ok(directory) => {
+                    stored.fields.extend(one);
+                    stored.directory = stored.directory.or(directory);
+                }
                 Err(error) => {
                     tracing::warn!(name, error = error.chain(), "a stored setting is left out");
                 }
             }
         }
-        stored = valid;
-        let settings = layers.settings(layers.stored(&stored)?)?;
+        let settings = layers.settings(stored.layer()?)?;
         Ok(Self {
             layers,
             db,
@@ -140,35 +168,57 @@ impl Store {
     ) -> Result<Changed, Error> {
         let mut stored = self.stored.lock().await;
         let mut next = stored.clone();
-        let mut overridden = Vec::new();
-        let fixed = self.fixed();
+        let mut named = Fields::new();
         for name in Layer::NAMES {
-            match change.get(*name) {
-                None => continue,
-                Some(value) if value.is_null() => drop(next.remove(*name)),
-                Some(value) => drop(next.insert((*name).to_owned(), value.clone())),
+            let Some(value) = change.get(*name) else {
+                continue;
+            };
+            // As it is shown.
+            if *name == SECRET && *value == SHOWN_SECRET {
+                continue;
             }
-            if fixed.contains(name) {
-                overridden.push(*name);
+            match value.is_null() {
+                true => drop(next.fields.remove(*name)),
+                false => drop(next.fields.insert((*name).to_owned(), value.clone())),
             }
+            named.insert((*name).to_owned(), value.clone());
         }
-        let wanted = self.layers.stored(&next)?;
+        let fixed = self.fixed();
+        let overridden = fixed.into_iter().filter(|name| named.contains_key(*name));
+        let overridden = overridden.collect();
+        if named.contains_key(DIRECTORY) {
+            next.directory = self.chosen_directory(&named).await?;
+        }
+        let wanted = next.layer()?;
         // What is overridden must be valid too: it counts once the option is gone.
         check(&Settings::new(
             wanted.clone(),
             self.layers.default_directory.clone(),
         )?)?;
         let settings = Arc::new(self.layers.settings(wanted)?);
-        if change.contains_key("recording_directory") {
-            writable(settings.recording_directory.clone()).await?;
+        if named.contains_key(DIRECTORY)
+            && let Some(directory) = next.directory.clone()
+        {
+            writable(directory).await?;
         }
-        self.db.set_config(next.clone()).await?;
+        self.db.set_config(named).await?;
         *stored = next;
         self.current.send_replace(Arc::clone(&settings));
         Ok(Changed {
             settings,
             overridden,
         })
+    }
+
+    /// Where the folder really is that a change names.
+    async fn chosen_directory(&self, named: &Fields) -> Result<Option<PathBuf>, Error> {
+        let (layers, named) = (self.layers.clone(), named.clone());
+        // On a dead network drive this takes long.
+        let looked = tokio::task::spawn_blocking(move || layers.stored(&named));
+        let layer = looked
+            .await
+            .map_err(|error| Error::internal("looking at the recording directory", error))??;
+        Ok(layer.recording_directory)
     }
 }
 
@@ -266,6 +316,74 @@ mod tests {
         );
         assert_eq!(store.current().split_bytes, None);
         assert!(store.db.config().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_change_leaves_alone_what_it_does_not_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        std::fs::create_dir_all(root.join("home/disk")).unwrap();
+        let db = Db::in_memory();
+        let stored = json!({"split_minutes": "of a newer server", "retain_days": 2,
+            "recording_directory": "~/disk"});
+        let fields = stored.as_object().unwrap();
+        db.set_config(fields.clone()).await.unwrap();
+        let store = Store::open(layers(&root), db.clone()).await.unwrap();
+        assert_eq!(store.current().split_minutes, Some(3), "it isn't valid");
+        // The disk that the recordings are on is taken away, and a link out is in its place.
+        std::fs::remove_dir(root.join("home/disk")).unwrap();
+        std::os::unix::fs::symlink("/", root.join("home/disk")).unwrap();
+        let changed = change(&store, json!({"retain_bytes": 5, "retain_days": null}));
+        let settings = changed.await.unwrap().settings;
+        assert_eq!(settings.retain_bytes, Some(5));
+        assert_eq!(settings.recording_directory, root.join("home/disk"));
+        let kept = db.config().await.unwrap();
+        let mut expected = fields.clone();
+        expected.remove("retain_days");
+        expected.insert("retain_bytes".into(), json!(5));
+        assert_eq!(kept, expected);
+    }
+
+    #[tokio::test]
+    async fn a_secret_as_it_is_shown_is_no_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(layers(dir.path()), Db::in_memory())
+            .await
+            .unwrap();
+        let secret = |store: &Store| {
+            let given = store.current().given.livekit_api_secret.clone();
+            given.map(|secret| secret.expose().to_owned())
+        };
+        change(&store, json!({"livekit_api_secret": "set"}))
+            .await
+            .unwrap();
+        assert_eq!(secret(&store), None);
+        change(&store, json!({"livekit_api_secret": "s3cret"}))
+            .await
+            .unwrap();
+        change(
+            &store,
+            json!({"livekit_api_secret": "set", "retain_days": 5}),
+        )
+        .await
+        .unwrap();
+        assert_eq!(secret(&store).as_deref(), Some("s3cret"));
+    }
+
+    #[tokio::test]
+    async fn the_folder_that_is_asked_for_must_be_writable_though_another_is_in_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        std::fs::create_dir(root.join("home")).unwrap();
+        std::fs::write(root.join("home/file"), "").unwrap();
+        let mut layers = layers(&root);
+        layers.command_line.recording_directory = Some(root.join("fixed"));
+        let store = Store::open(layers, Db::in_memory()).await.unwrap();
+        let error = change(&store, json!({"recording_directory": "~/file"}))
+            .await
+            .unwrap_err();
+        assert!(error.message().contains("recording_directory"), "{error}");
+        assert!(!root.join("fixed").exists());
     }
 
     #[tokio::test]

@@ -24,16 +24,21 @@ impl Db {
         .await
     }
 
-    /// Stores `settings` in place of all that was stored.
+    /// Stores `settings`; null removes one. Those that it doesn't name stay as they are.
     pub(crate) async fn set_config(&self, settings: Map<String, Value>) -> Result<(), Error> {
         self.call("storing the settings", move |connection| {
             let transaction = connection.transaction()?;
-            transaction.execute("DELETE FROM config", [])?;
             for (name, value) in settings {
-                transaction.execute(
-                    "INSERT INTO config (name, value) VALUES (?1, ?2)",
-                    [name, value.to_string()],
-                )?;
+                match value {
+                    Value::Null => {
+                        transaction.execute("DELETE FROM config WHERE name = ?1", [name])?
+                    }
+                    value => transaction.execute(
+                        "INSERT INTO config (name, value) VALUES (?1, ?2)
+                         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                        [name, value.to_string()],
+                    )?,
+                };
             }
             transaction.commit()
         })

@@ -124,6 +124,15 @@ impl Db {
         Self::on(Connection::open_in_memory).expect("SQLite works in memory")
     }
 
+    /// From now on nothing can be stored, as on a full disk.
+    #[cfg(test)]
+    pub(crate) async fn make_read_only(&self) {
+        let done = self.call("giving up writing", |connection| {
+            connection.pragma_update(None, "query_only", true)
+        });
+        done.await.expect("the database answers");
+    }
+
     /// Waits for what was begun and closes the file, if this is the last handle.
     pub(crate) async fn close(self) {
         let Self { jobs, _thread } = self;

@@ -1,14 +1,12 @@
 //! The coins as this server knows them: from the database while that is fresh, else from the
 //! platform; from the database again while the platform can't be asked.
 
-use super::{
-    Failure, Repeats, Upstream,
-    lookups::{Lookups, Pending, result},
-};
+use super::{Failure, Repeats, Upstream, looked_up::LookedUp};
 use crate::{
     Error, clock,
     config::Settings,
     db::{CoinRow, Db, LiveList},
+    lookups::{Lookups, Pending, result},
     shutdown::Shutdown,
 };
 use parking_lot::Mutex;
@@ -67,6 +65,7 @@ struct Shared {
     now_ms: fn() -> i64,
     /// The list as it was fetched last, also before the server's start.
     list: Mutex<Option<Arc<LiveList>>>,
+    looked_up: LookedUp,
     pruned_at_ms: Mutex<i64>,
 }
 
@@ -84,6 +83,7 @@ impl Catalogue {
             settings,
             now_ms: clock::now_ms,
             list: Mutex::new(None),
+            looked_up: LookedUp::new(COIN_FRESH_MS),
             pruned_at_ms: Mutex::new(0),
         };
         Self {
@@ -108,9 +108,16 @@ impl Catalogue {
         let cached = self.shared.db.coin(mint.to_string()).await?;
         let now_ms = (self.shared.now_ms)();
         let fresh = |row: &CoinRow| is_fresh(row.fetched_at_ms, now_ms, COIN_FRESH_MS);
+        // The list tells less of a coin than the coin's own look-up, and comes more often.
+        let looked_up = self.shared.looked_up.is_fresh(mint, now_ms);
         match cached {
-            Some(row) if fresh(&row) => Ok(Found::fresh(row)),
-            cached => Ok(fresh_or(cached, self.look_up(mint)).await?),
+            Some(row) if fresh(&row) && looked_up => Ok(Found::fresh(row)),
+            cached => {
+                let listed = cached.as_ref().is_some_and(fresh);
+                let mut found = fresh_or(cached, self.look_up(mint)).await?;
+                found.stale &= !listed;
+                Ok(found)
+            }
         }
     }
 
@@ -136,7 +143,7 @@ impl Catalogue {
         let asked = mint.clone();
         let remember = |result: &Result<_, Failure>| match result {
             Ok(_) | Err(Failure::Unknown) => Some(LIVE_FRESH),
-            Err(Failure::Down(_)) => Some(FAILURE_PAUSE),
+            Err(Failure::Down(_) | Failure::HeldBack) => Some(FAILURE_PAUSE),
         };
         let pending = self
             .streams
@@ -153,7 +160,7 @@ impl Catalogue {
             Err(Failure::Unknown) => Ok(Found::fresh(false)),
             // The coin's own description says it too.
             Ok(_) => self.coin(mint).await.map(flag),
-            Err(Failure::Down(_)) => self.coin(mint).await.map(|found| Found {
+            Err(Failure::Down(_) | Failure::HeldBack) => self.coin(mint).await.map(|found| Found {
                 stale: true,
                 ..flag(found)
             }),
@@ -200,7 +207,7 @@ impl Catalogue {
         let remember = |result: &Result<_, Failure>| match result {
             Ok(_) => None,
             Err(Failure::Unknown) => Some(UNKNOWN_FOR),
-            Err(Failure::Down(_)) => Some(FAILURE_PAUSE),
+            Err(Failure::Down(_) | Failure::HeldBack) => Some(FAILURE_PAUSE),
         };
         self.coins
             .start(mint, &self.shared.shutdown, remember, || async move {
@@ -213,8 +220,10 @@ impl Shared {
     /// Asks for the coin and its stream, and stores them.
     async fn fetch_coin(&self, mint: &Mint) -> Result<CoinRow, Failure> {
         let (coin, stream) = tokio::join!(self.upstream.coin(mint), self.upstream.livestream(mint));
-        let row = described(coin?, stream, (self.now_ms)());
-        self.store(vec![row.clone()], None).await?;
+        let now_ms = (self.now_ms)();
+        let row = described(coin?, stream, now_ms);
+        self.looked_up.add(mint, now_ms);
+        self.store(vec![row.clone()], None).await;
         Ok(row)
     }
 
@@ -241,9 +250,20 @@ impl Shared {
         let now_ms = (self.now_ms)();
         let rows: Vec<_> = coins.into_iter().map(|coin| listed(coin, now_ms)).collect();
         let mints = rows.iter().map(|row| row.mint.clone()).collect();
-        self.store(rows, Some((mints, now_ms))).await?;
-        let list = self.db.live_list().await.map_err(not_stored)?;
-        let list = Arc::new(list.unwrap_or_default());
+        let fetched = LiveList {
+            coins: rows.clone(),
+            fetched_at_ms: now_ms,
+        };
+        let stored = self.store(rows, Some((mints, now_ms))).await;
+        // As stored it knows more: when the streams began.
+        let list = match stored {
+            true => self.db.live_list().await.unwrap_or_else(|error| {
+                not_stored(&error);
+                None
+            }),
+            false => None,
+        };
+        let list = Arc::new(list.unwrap_or(fetched));
         *self.list.lock() = Some(Arc::clone(&list));
         Ok(list)
     }
@@ -264,12 +284,12 @@ impl Shared {
         Ok(stored)
     }
 
-    async fn store(
-        &self,
-        rows: Vec<CoinRow>,
-        list: Option<(Vec<String>, i64)>,
-    ) -> Result<(), Failure> {
-        self.db.store_coins(rows, list).await.map_err(not_stored)?;
+    /// Whether it is stored. What was fetched counts all the same where it isn't.
+    async fn store(&self, rows: Vec<CoinRow>, list: Option<(Vec<String>, i64)>) -> bool {
+        if let Err(error) = self.db.store_coins(rows, list).await {
+            not_stored(&error);
+            return false;
+        }
         let now_ms = (self.now_ms)();
         let due = {
             let mut pruned_at_ms = self.pruned_at_ms.lock();
@@ -286,9 +306,11 @@ impl Shared {
                 .and_then(|days| i64::try_from(days).ok());
             let oldest_ms = days.map(|days| now_ms - days * 24 * 3600 * 1000);
             let pruned = self.db.prune_coins(oldest_ms, settings.history_rows).await;
-            pruned.map_err(not_stored)?;
+            if let Err(error) = pruned {
+                not_stored(&error);
+            }
         }
-        Ok(())
+        true
     }
 }
 
@@ -303,7 +325,9 @@ async fn fresh_or<T: Clone>(
     };
     match (found.unwrap_or_else(|| Err(ending())), cached) {
         (Ok(value), _) => Ok(Found::fresh(value)),
-        (Err(Failure::Down(_)), Some(value)) => Ok(Found { value, stale: true }),
+        (Err(Failure::Down(_) | Failure::HeldBack), Some(value)) => {
+            Ok(Found { value, stale: true })
+        }
         (Err(failure), _) => Err(failure),
     }
 }
@@ -324,9 +348,8 @@ fn ending() -> Failure {
     Failure::Down("the look-up was given up".into())
 }
 
-fn not_stored(error: Error) -> Failure {
+fn not_stored(error: &Error) {
     tracing::error!(error = error.chain(), "coins can't be stored");
-    Failure::Down(error.chain())
 }
 
 /// A coin with what its stream's own description knows better.
@@ -342,7 +365,7 @@ fn described(mut coin: Coin, stream: Result<Livestream, Failure>, now_ms: i64) -
             started_at_ms = started.and_then(|at_ms| i64::try_from(at_ms).ok());
         }
         Err(Failure::Unknown) => coin.is_currently_live = Some(false),
-        Err(Failure::Down(_)) => {}
+        Err(Failure::Down(_) | Failure::HeldBack) => {}
     }
     CoinRow {
         mint: coin.mint.clone().unwrap_or_default(),

@@ -93,6 +93,7 @@ fn catalogue(fake: &Arc<Fake>, db: &Db, now_ms: fn() -> i64) -> Catalogue {
         settings: watch::channel(Arc::new(settings.unwrap())).1,
         now_ms,
         list: Mutex::new(None),
+        looked_up: LookedUp::new(COIN_FRESH_MS),
         pruned_at_ms: Mutex::new(0),
     };
     Catalogue {
@@ -199,4 +200,48 @@ async fn a_platform_that_asks_to_wait_is_left_alone() {
     }
     assert_eq!(fake.coins.load(Ordering::Relaxed), 0);
     assert_eq!(fake.pages.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn when_a_live_coins_stream_began_is_looked_up_though_the_list_is_fresh() {
+    let (fake, db) = (Arc::new(Fake::default()), Db::in_memory());
+    fake.live.store(1, Ordering::Relaxed);
+    let catalogue = catalogue(&fake, &db, || 1_000);
+    let listed = catalogue.live().await.unwrap();
+    assert_eq!(listed.value.coins[0].started_at_ms, None);
+    for _ in 0..3 {
+        let found = catalogue.coin(&mint(0).parse().unwrap()).await.unwrap();
+        assert_eq!((found.value.started_at_ms, found.stale), (Some(7), false));
+    }
+    assert_eq!(fake.coins.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_listed_coin_is_no_old_news_while_the_platform_is_down() {
+    let (fake, db) = (Arc::new(Fake::default()), Db::in_memory());
+    fake.live.store(1, Ordering::Relaxed);
+    let catalogue = catalogue(&fake, &db, || 1_000);
+    catalogue.live().await.unwrap();
+    fake.down.store(true, Ordering::Relaxed);
+    let found = catalogue.coin(&mint(0).parse().unwrap()).await.unwrap();
+    assert!(!found.stale);
+}
+
+#[tokio::test]
+async fn what_was_fetched_is_shown_also_where_it_can_not_be_stored() {
+    let (fake, db) = (Arc::new(Fake::default()), Db::in_memory());
+    fake.live.store(70, Ordering::Relaxed);
+    db.make_read_only().await;
+    let catalogue = catalogue(&fake, &db, || 1_000);
+    for _ in 0..2 {
+        let live = catalogue.live().await.unwrap();
+        assert_eq!((live.value.coins.len(), live.stale), (70, false));
+    }
+    assert_eq!(
+        fake.pages.load(Ordering::Relaxed),
+        2,
+        "it is kept in memory"
+    );
+    let found = catalogue.coin(&mint(0).parse().unwrap()).await.unwrap();
+    assert_eq!(found.value.coin.num_participants, Some(231));
 }

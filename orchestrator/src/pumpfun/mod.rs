@@ -2,9 +2,10 @@
 
 mod catalogue;
 mod counts;
-mod lookups;
+mod looked_up;
+mod pace;
 mod upstream;
 
 pub(crate) use catalogue::{Catalogue, Found};
 pub(crate) use counts::{Counts, ENDPOINTS, OUTCOMES};
-pub(crate) use upstream::{Failure, Repeats, Upstream};
+pub(crate) use upstream::{Failure, Joining, Repeats, Upstream};

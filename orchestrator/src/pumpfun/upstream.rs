@@ -1,22 +1,26 @@
 //! One polite client of the platform for everybody who uses this server.
 
-use super::counts::{Counts, Endpoint, Outcome};
+use super::{
+    counts::{Counts, Endpoint, Outcome},
+    pace::{Asking, LONGEST_WAIT, Limits},
+};
 use crate::error::Kind;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use pumpfun_api::{Client, Coin, Error, Join, LivePage, Livestream, Mint};
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep, timeout},
+};
 
-/// Requests a second over a longer time, beside those that open rooms.
-const INTERVAL: Duration = Duration::from_millis(500);
-/// This many may come at once.
-const BURST: u32 = 20;
-/// A request that would have to wait longer isn't sent.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long nothing is sent after a 429 that names no time, and after one that names a longer one.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Requests for tokens that may be on their way at once; so many of them may be for sessions that
+/// have been in their room before.
+const JOINS_AT_ONCE: usize = 6;
+const REJOINS_AT_ONCE: usize = 3;
 
 /// Whether a request that failed is sent again at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +72,22 @@ impl Platform for Client {
     }
 }
 
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joining {
+    /// A session that somebody starts and waits for.
+    Start,
+    /// A session that has been in its room before. An outage of the SFU makes many of these at once.
+    Rejoin,
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The platform knows no such coin.
     Unknown,
+    /// It wasn't asked: too many requests at once.
+    HeldBack,
     /// It couldn't be asked; why, for the log.
     Down(String),
 }
@@ -85,6 +100,12 @@ impl From<Failure> for crate::Error {
                 "stream_not_found",
                 "Stream not found: pump.fun knows no such coin",
             ),
+            Failure::HeldBack => Self::new(
+                Kind::Unavailable,
+                "pumpfun_held_back",
+                "Too many coins are being looked up at once, and nothing is cached of this: try \
+                 again in a few seconds",
+            ),
             Failure::Down(why) => Self::new(
                 Kind::BadGateway,
                 "pumpfun_unavailable",
@@ -95,46 +116,22 @@ impl From<Failure> for crate::Error {
     }
 }
 
-/// The platform, behind a limit for all.
+/// The platform, behind limits for all.
 pub(crate) struct Upstream {
     platform: Arc<dyn Platform>,
-    pace: Mutex<Pace>,
+    limits: Mutex<Limits>,
+    joins: Semaphore,
+    rejoins: Semaphore,
     counts: Arc<Counts>,
-}
-
-/// When requests may be sent.
-#[derive(Debug)]
-struct Pace {
-    /// When the requests so far would be through if they came evenly.
-    through_at: Instant,
-    /// The platform asked to wait until then.
-    paused_until: Instant,
-}
-
-impl Pace {
-    /// How long a request has to wait; none when that is too long.
-    fn take(&mut self, now: Instant) -> Option<Duration> {
-        if now < self.paused_until {
-            return None;
-        }
-        let through_at = self.through_at.max(now) + INTERVAL;
-        let wait = through_at.saturating_duration_since(now + INTERVAL * BURST);
-        (wait <= LONGEST_WAIT).then(|| {
-            self.through_at = through_at;
-            wait
-        })
-    }
 }
 
 impl Upstream {
     pub(crate) fn new(platform: impl Platform + 'static) -> Self {
-        let now = Instant::now();
         Self {
             platform: Arc::new(platform),
-            pace: Mutex::new(Pace {
-                through_at: now,
-                paused_until: now,
-            }),
+            limits: Mutex::new(Limits::new(Instant::now())),
+            joins: Semaphore::new(JOINS_AT_ONCE),
+            rejoins: Semaphore::new(REJOINS_AT_ONCE),
             counts: Arc::default(),
         }
     }
@@ -144,14 +141,39 @@ impl Upstream {
         &self.counts
     }
 
-    /// A viewer's token. Sent at once: somebody waits for a room, and nothing can stand in for it.
+    /// A viewer's token. Who starts a session doesn't wait for those who rejoin.
     ///
     /// # Errors
-    /// As [`Client::join`].
-    pub(crate) async fn join(&self, mint: &Mint) -> Result<Join, Error> {
+    /// As [`Client::join`]; [`Error::RateLimited`] also where the request is held back.
+    pub(crate) async fn join(&self, mint: &Mint, joining: Joining) -> Result<Join, Error> {
+        let held_back = |wait: Duration| {
+            self.counts.add(Endpoint::Join, Outcome::HeldBack);
+            tracing::info!(%mint, ?joining, ?wait, "a request for a token is held back");
+            Error::RateLimited {
+                retry_after: Some(wait),
+            }
+        };
+        let turn = self.limits.lock().take(joining.into(), Instant::now());
+        sleep(turn.map_err(held_back)?).await;
+        let Ok(_places) = timeout(LONGEST_WAIT, self.places(joining)).await else {
+            return Err(held_back(LONGEST_WAIT));
+        };
+        self.still_open(Asking::from(joining)).map_err(held_back)?;
         let result = self.platform.join(mint).await;
         self.counts.add(Endpoint::Join, Outcome::from(&result));
+        if let Err(Error::RateLimited { retry_after }) = &result {
+            self.pause(Endpoint::Join, *retry_after);
+        }
         result
+    }
+
+    /// Places among the requests for tokens that are on their way. The semaphores are never closed.
+    async fn places(&self, joining: Joining) -> [Option<SemaphorePermit<'_>>; 2] {
+        let among_rejoins = match joining {
+            Joining::Start => None,
+            Joining::Rejoin => self.rejoins.acquire().await.ok(),
+        };
+        [among_rejoins, self.joins.acquire().await.ok()]
     }
 
     /// A coin. An answer that is about none, or another, is no answer.
@@ -192,8 +214,7 @@ impl Upstream {
 
     /// How long the platform still wants to be left alone.
     pub(crate) fn paused_for(&self) -> Duration {
-        let until = self.pace.lock().paused_until;
-        until.saturating_duration_since(Instant::now())
+        self.still_open(Asking::Look).err().unwrap_or_default()
     }
 
     async fn ask<T>(
@@ -201,19 +222,18 @@ impl Upstream {
         endpoint: Endpoint,
         call: BoxFuture<'_, Result<T, Error>>,
     ) -> Result<T, Failure> {
-        let wait = self.pace.lock().take(Instant::now());
-        let Some(wait) = wait else {
-            self.counts.add(endpoint, Outcome::HeldBack);
-            return Err(Failure::Down("requests are being held back".into()));
-        };
-        sleep(wait).await;
+        let turn = self.limits.lock().take(Asking::Look, Instant::now());
+        sleep(turn.map_err(|wait| self.held_back(endpoint, wait))?).await;
+        // The platform may have asked to wait meanwhile.
+        self.still_open(Asking::Look)
+            .map_err(|wait| self.held_back(endpoint, wait))?;
         let result = call.await;
         self.counts.add(endpoint, Outcome::from(&result));
         result.map_err(|error| match error {
             Error::NotLive => Failure::Unknown,
             error => {
                 if let Error::RateLimited { retry_after } = &error {
-                    self.pause(*retry_after);
+                    self.pause(endpoint, *retry_after);
                 }
                 tracing::warn!(?endpoint, %error, "pump.fun gave no answer");
                 Failure::Down(error.to_string())
@@ -221,32 +241,39 @@ impl Upstream {
         })
     }
 
-    fn pause(&self, retry_after: Option<Duration>) {
+    fn held_back(&self, endpoint: Endpoint, wait: Duration) -> Failure {
+        self.counts.add(endpoint, Outcome::HeldBack);
+        match self.still_open(Asking::Look) {
+            Ok(()) => Failure::HeldBack,
+            Err(_) => Failure::Down(format!("pump.fun asks to wait for {} s", wait.as_secs())),
+        }
+    }
+
+    /// Whether the platform may be asked.
+    ///
+    /// # Errors
+    /// Not yet: for how long.
+    fn still_open(&self, asking: Asking) -> Result<(), Duration> {
+        self.limits.lock().open(asking, Instant::now())
+    }
+
+    fn pause(&self, endpoint: Endpoint, retry_after: Option<Duration>) {
         let pause = retry_after.unwrap_or(DEFAULT_PAUSE).min(LONGEST_PAUSE);
-        let mut pace = self.pace.lock();
-        pace.paused_until = pace.paused_until.max(Instant::now() + pause);
+        // Rooms are opened by the host that describes streams.
+        let joins = matches!(endpoint, Endpoint::Join | Endpoint::Livestream);
+        self.limits.lock().pause(Instant::now() + pause, joins);
+    }
+}
+
+impl From<Joining> for Asking {
+    fn from(joining: Joining) -> Self {
+        match joining {
+            Joining::Start => Self::Start,
+            Joining::Rejoin => Self::Rejoin,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_goes_at_once_and_the_rest_evenly() {
-        let start = Instant::now();
-        let mut pace = Pace {
-            through_at: start,
-            paused_until: start,
-        };
-        let waits: Vec<_> = (0..40).map(|_| pace.take(start)).collect();
-        assert!(waits[..20].iter().all(|wait| *wait == Some(Duration::ZERO)));
-        assert_eq!(waits[20], Some(INTERVAL));
-        assert_eq!(waits[29], Some(LONGEST_WAIT));
-        assert_eq!(waits[30], None);
-        assert_eq!(
-            pace.take(start + Duration::from_secs(60)),
-            Some(Duration::ZERO)
-        );
-    }
-}
+#[path = "upstream_tests.rs"]
+mod tests;

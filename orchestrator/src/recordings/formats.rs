@@ -137,6 +137,36 @@ pub(crate) fn known_formats(probe: Option<&Probe>) -> BTreeMap<String, Known> {
     formats
 }
 
+/// Whether a recording can be made in this format by default.
+///
+/// # Errors
+/// Unprocessable; lists the known.
+pub(crate) fn check_default_format(probe: Option<&Probe>, name: &str) -> Result<(), Error> {
+    let formats = known_formats(probe);
+    let known = formats.iter().any(|(known, format)| {
+        known == name || format.probe.aliases.iter().any(|alias| alias == name)
+    });
+    if known {
+        return Ok(());
+    }
+    let names: Vec<_> = formats.keys().map(String::as_str).collect();
+    let message = format!("names no recording format: known are {}", names.join(", "));
+    Err(Error::field("default_output_format", message))
+}
+
+/// Whether a recording can be made in this quality by default.
+///
+/// # Errors
+/// Unprocessable; lists the known.
+pub(crate) fn check_default_quality(name: &str) -> Result<(), Error> {
+    if presets().any(|(known, _)| known == name) {
+        return Ok(());
+    }
+    let names: Vec<_> = presets().map(|(name, _)| name).collect();
+    let message = format!("names no video quality: known are {}", names.join(", "));
+    Err(Error::field("default_video_quality", message))
+}
+
 /// The presets' bit rates, in the order of the contract.
 pub(crate) fn presets() -> impl Iterator<Item = (&'static str, QualityPreset)> {
     PRESETS.into_iter().map(|(name, video_kbps, audio_kbps)| {

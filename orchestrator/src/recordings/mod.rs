@@ -14,7 +14,9 @@ mod sidecar;
 pub(crate) use archive::{Archive, Served, Which};
 pub(crate) use choice::Choice;
 pub(crate) use files::lies_in;
-pub(crate) use formats::{Known, Plan, known_formats, presets};
+pub(crate) use formats::{
+    Known, Plan, check_default_format, check_default_quality, known_formats, presets,
+};
 pub(crate) use library::{Library, free_bytes, remove_if_empty};
 pub(crate) use recording::{Ended, Joined, Part, Recording, SOURCE_CHANGED, SPLIT};
 pub(crate) use retention::{Keeper, Policy, PolicySource};

@@ -14,6 +14,7 @@ mod supervision;
 mod takeup;
 
 pub(crate) use actor::Selector;
+pub(crate) use recording::{ALREADY_RECORDING, RECORDING_ENDING};
 pub(crate) use registry::{Context, Handle, Registry, Started};
 pub(crate) use source::Sources;
 pub(crate) use state::{Phase, Trouble, View};

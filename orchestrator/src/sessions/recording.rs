@@ -23,6 +23,10 @@ use tokio::{sync::oneshot, time::Instant};
 /// this long the recording counts as begun.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Code of the refusal while a recording in the same format runs, and while it is being finished.
+pub(crate) const ALREADY_RECORDING: &str = "already_recording";
+pub(crate) const RECORDING_ENDING: &str = "recording_ending";
+
 pub(super) type StartReply = oneshot::Sender<Result<Recording, Error>>;
 
 /// A recording that isn't over, and who waits for it.
@@ -113,12 +117,19 @@ impl Actor {
                 ),
             ));
         }
-        let same = |active: &Active| active.recording.format == format;
-        if self.recordings.iter().any(same) {
+        let same = |active: &&Active| active.recording.format == format;
+        if let Some(active) = self.recordings.iter().find(same) {
+            let (code, how) = match active.stop_reason {
+                Some(_) => (
+                    RECORDING_ENDING,
+                    "is being finished: start the next once it is complete",
+                ),
+                None => (ALREADY_RECORDING, "is running"),
+            };
             return Err(Error::new(
                 Kind::Conflict,
-                "already_recording",
-                format!("A recording of this session as {format} is running"),
+                code,
+                format!("A recording of this session as {format} {how}"),
             ));
         }
         if !self.is_connected() {

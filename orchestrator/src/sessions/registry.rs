@@ -22,14 +22,21 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
 use viewer_socket::{Hub, HubStats};
 
 /// Commands that may wait for a session's actor.
 const QUEUE: usize = 16;
 /// How often a start waits for a former session of the same key to be gone.
 const START_TRIES: u32 = 3;
+/// How long a start waits for a former recording in the same format to be complete; its stop is told
+/// after 30 s that it takes too long.
+const RECORDING_END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What every session needs. A session keeps the settings that it was started with.
 #[derive(Clone)]
@@ -168,6 +175,17 @@ impl Handle {
         let plan = Box::new(plan);
         self.ask(|reply| Command::StartRecording { plan, reply })
             .await
+    }
+
+    /// Waits until no recording in this format is left; false when that takes too long.
+    pub(crate) async fn recording_ended(&self, format: &str) -> bool {
+        let mut view = self.view.clone();
+        let gone = view.wait_for(|view| {
+            let mut recordings = view.recordings.iter();
+            !recordings.any(|recording| recording.format == format)
+        });
+        // An error says that the actor is gone, and with it the recording.
+        timeout(RECORDING_END_TIMEOUT, gone).await.is_ok()
     }
 
     /// Stops the recording that `selector` means; none when no such one runs.

@@ -1,7 +1,13 @@
 //! Which rooms there are, and the tokens that open them.
 
 use super::stream_info::StreamInfo;
-use crate::{Error, config::LiveKit, db::SessionKind, error::Kind, pumpfun::Catalogue};
+use crate::{
+    Error,
+    config::LiveKit,
+    db::SessionKind,
+    error::Kind,
+    pumpfun::{Catalogue, Joining},
+};
 use haven_wire::{RoomAccess, Source};
 use livekit_api::access_token::{AccessToken, VideoGrants};
 use pumpfun_api::Mint;
@@ -104,8 +110,8 @@ impl Sources {
     ///
     /// # Errors
     /// Not found when the stream isn't live; bad gateway when nobody gives a token.
-    pub(crate) async fn source(&self, target: &Target) -> Result<Source, Error> {
-        match self.access(target).await? {
+    pub(crate) async fn source(&self, target: &Target, joining: Joining) -> Result<Source, Error> {
+        match self.access(target, joining).await? {
             Some(access) => Ok(Source::Room {
                 access,
                 ice_addresses: self.ice_addresses.clone(),
@@ -118,11 +124,15 @@ impl Sources {
     ///
     /// # Errors
     /// As [`Sources::source`].
-    pub(crate) async fn access(&self, target: &Target) -> Result<Option<RoomAccess>, Error> {
+    pub(crate) async fn access(
+        &self,
+        target: &Target,
+        joining: Joining,
+    ) -> Result<Option<RoomAccess>, Error> {
         match target {
             Target::Demo => Ok(None),
             Target::Room(room) => self.mint_token(room).map(Some),
-            Target::Mint(mint) => match self.pumpfun.upstream().join(mint).await {
+            Target::Mint(mint) => match self.pumpfun.upstream().join(mint, joining).await {
                 Ok(join) => Ok(Some(RoomAccess {
                     url: join.livekit_url,
                     token: join.token,
@@ -256,7 +266,11 @@ mod tests {
     #[tokio::test]
     async fn a_viewers_token_can_publish_nothing() {
         let target = Target::Room("room".into());
-        let access = sources(true).access(&target).await.unwrap().unwrap();
+        let access = sources(true)
+            .access(&target, Joining::Start)
+            .await
+            .unwrap()
+            .unwrap();
         let claims = TokenVerifier::with_api_key("key", "a secret of at least 32 characters")
             .verify(&access.token)
             .unwrap();

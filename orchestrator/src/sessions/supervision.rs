@@ -9,6 +9,7 @@ use crate::{
     Error, clock,
     db::StateChange,
     error::Kind,
+    pumpfun::Joining,
     worker::{Worker, WorkerEvent},
 };
 use haven_wire::{
@@ -29,8 +30,12 @@ const CRASH_LOOP: u32 = 3;
 impl Actor {
     pub(super) fn find_source(&mut self) {
         let (context, target) = (Arc::clone(&self.context), self.target.clone());
+        let joining = match self.view.phase {
+            Phase::Starting => Joining::Start,
+            _ => Joining::Rejoin,
+        };
         self.findings
-            .spawn(async move { Finding::Source(context.sources.source(&target).await) });
+            .spawn(async move { Finding::Source(context.sources.source(&target, joining).await) });
     }
 
     pub(super) async fn on_source(&mut self, result: Result<Source, Error>) {
@@ -118,7 +123,7 @@ impl Actor {
             Finding::Token {
                 generation,
                 request_id,
-                result: context.sources.access(&target).await,
+                result: context.sources.access(&target, Joining::Rejoin).await,
             }
         });
     }

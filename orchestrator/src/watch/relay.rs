@@ -53,7 +53,8 @@ pub(crate) async fn run(hub: Hub, mut socket: watch::Receiver<Option<PathBuf>>, 
                     changed = socket.changed() => if changed.is_err() { return },
                 }
             }
-            () = unwatched(viewers.clone(), linger) => {}
+            // Who comes in an hour shall not be shown what is an hour old.
+            () = unwatched(viewers.clone(), linger) => hub.forget_pictures(),
             changed = socket.changed() => if changed.is_err() { return },
         }
     }

@@ -1,6 +1,6 @@
 //! From an HTTP request to a viewer.
 
-use crate::{Error, error::Kind, sessions::Registry, shutdown::Shutdown};
+use crate::{Error, error::Kind, listener::Place, sessions::Registry, shutdown::Shutdown};
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -16,6 +16,8 @@ pub(crate) struct Request {
     /// Raw; empty without one.
     pub(crate) query: String,
     pub(crate) on_upgrade: Option<OnUpgrade>,
+    /// The connection's, which becomes the viewer's.
+    pub(crate) place: Option<Place>,
 }
 
 /// Why there is no WebSocket, with headers for the answer.
@@ -50,7 +52,9 @@ pub(crate) fn open(
     };
     let handle = registry.find(&key);
     let going_down = shutdown.token.clone();
+    let place = request.place;
     shutdown.tasks.spawn(async move {
+        let _place = place;
         let io = match on_upgrade.await {
             Ok(upgraded) => TokioIo::new(upgraded),
             Err(error) => return tracing::debug!(key, %error, "a viewer left at the upgrade"),

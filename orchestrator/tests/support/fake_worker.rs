@@ -1,6 +1,6 @@
 //! A worker without GStreamer: speaks the protocol, serves invented frames, and misbehaves as the
 //! session's key tells it to (`never-ready`, `no-join`, `refused`, `no-server`, `crash-at-start`,
-//! `stubborn`, `deleted`, `bad-recording`, `token`, `crash-loop`, `outage`, `wandering`, `gappy`,
+//! `stubborn`, `slow-join`, `slow-finish`, `deleted`, `bad-recording`, `token`, `crash-loop`, `outage`, `wandering`, `gappy`,
 //! …). A "recording" is a file that grows by one byte each 10 ms; `--measure` takes its size for its
 //! length, `--join` strings files together, unless `unfit` is in their names. What keeps the
 //! publisher's encoding becomes a webm file, and is split as it is asked for.
@@ -203,8 +203,9 @@ impl Recording {
             });
         }
         let split = self.config.split;
-        // A byte is 10 ms; so that a test needs no large file, a byte counts for a thousand.
-        let long = split.after_ms > 0 && self.written * 10 >= split.after_ms;
+        // So that a test needs neither minutes nor a large file, a byte, which is 10 ms, counts for
+        // 200 ms and for a thousand.
+        let long = split.after_ms > 0 && self.written * 200 >= split.after_ms;
         let large = split.after_bytes > 0 && self.written * 1000 >= split.after_bytes;
         if !long && !large {
             return;
@@ -257,6 +258,9 @@ async fn run() {
     say(&WorkerMessage::Ready {
         version: "fake".into(),
     });
+    if behaviour == "slow-join" {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     if !join(&config) {
         if behaviour == "no-join" {
             // Until the server gives up.
@@ -339,6 +343,27 @@ fn status(key: &str, state: SessionState) -> WorkerMessage {
     })
 }
 
+async fn stop_recording(recordings: &mut HashMap<i64, Recording>, id: i64, behaviour: &str) {
+    if behaviour == "late-refusal" {
+        return refuse(id, "the encoder has thought about it");
+    }
+    let Some(recording) = recordings.remove(&id) else {
+        return;
+    };
+    if behaviour == "slow-finish" {
+        until_there(&recording.path.with_file_name("finish")).await;
+    }
+    recording.finish(behaviour);
+}
+
+/// Waits for a file.
+async fn until_there(path: &Path) {
+    let mut tick = interval(Duration::from_millis(10));
+    while !path.exists() {
+        tick.tick().await;
+    }
+}
+
 async fn work<R: tokio::io::AsyncRead + Unpin>(
     reader: &mut LineReader<R>,
     behaviour: &str,
@@ -372,15 +397,8 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
                 Ok(Some(ServerMessage::StartRecording(config))) => {
                     start_recording(&mut recordings, &config, behaviour);
                 }
-                Ok(Some(ServerMessage::StopRecording { recording_id }))
-                    if behaviour == "late-refusal" =>
-                {
-                    refuse(recording_id, "the encoder has thought about it");
-                }
                 Ok(Some(ServerMessage::StopRecording { recording_id })) => {
-                    if let Some(recording) = recordings.remove(&recording_id) {
-                        recording.finish(behaviour);
-                    }
+                    stop_recording(&mut recordings, recording_id, behaviour).await;
                 }
                 Ok(Some(ServerMessage::Token(token))) => {
                     // Shown as the streamer's SID, for the test to see.

@@ -49,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) data: Arc<tempfile::TempDir>,
     pub(crate) worker: PathBuf,
+    /// How many files the server may open.
+    pub(crate) open_files: Option<u32>,
 }
 
 impl Default for Options {
@@ -58,6 +60,7 @@ impl Default for Options {
             env: Vec::new(),
             data: Arc::new(tempfile::tempdir().unwrap()),
             worker: fake_worker(),
+            open_files: None,
         }
     }
 }
@@ -82,7 +85,16 @@ impl Options {
 
     /// The command, with a bare environment.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_haven"));
+        const HAVEN: &str = env!("CARGO_BIN_EXE_haven");
+        let mut command = match self.open_files {
+            None => Command::new(HAVEN),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(script).arg(HAVEN);
+                shell
+            }
+        };
         command
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--worker"])

@@ -9,15 +9,18 @@ use utoipa::ToSchema;
 /// What to record, how.
 #[derive(ToSchema)]
 pub(super) struct StartRecording {
-    /// A mint, or the name of a generic room; of which session.
-    mint_id: String,
+    /// Of which session: a mint, or the name of a generic room.
+    mint_id: Option<String>,
+    /// The same: the name of a generic room. One of the two must be there.
+    room_name: Option<String>,
     /// `av1`, `h264`, `vp9`, `source`, … or an alias; the configured default where it isn't named.
     output_format: Option<String>,
     /// `low`, `medium` or `high`; the configured default where it isn't named.
     video_quality: Option<String>,
     /// `mix` (everybody, the default) or `streamer`.
     audio: Option<String>,
-    /// When to go on in another file: 0 (never) to 1440; what is configured where it isn't named.
+    /// When to go on in another file: 0 (never), or 0.1 to 10080; what is configured where it isn't
+    /// named.
     split_minutes: Option<f64>,
     /// When to go on in another file: 0 (never), or 65536 and more.
     split_bytes: Option<u64>,
@@ -26,8 +29,10 @@ pub(super) struct StartRecording {
 /// Which recording to stop.
 #[derive(ToSchema)]
 pub(super) struct StopRecording {
-    /// A mint, or the name of a generic room; of which session.
-    mint_id: String,
+    /// Of which session: a mint, or the name of a generic room.
+    mint_id: Option<String>,
+    /// The same: the name of a generic room. One of the two must be there.
+    room_name: Option<String>,
     /// Which, where several run.
     recording_id: Option<i64>,
     /// Which, where several run.
@@ -39,7 +44,7 @@ pub(super) struct StopRecording {
 pub(super) struct RecordingConfig {
     /// FFmpeg's name of the video encoder.
     video_codec: Option<String>,
-    audio_codec: Option<String>,
+    audio_codec: String,
     /// As `2000k`.
     video_bitrate: Option<String>,
     audio_bitrate: Option<String>,
@@ -52,11 +57,15 @@ pub(super) struct RecordingConfig {
 /// One file of a recording.
 #[derive(ToSchema)]
 pub(super) struct RecordingPart {
+    /// From 1.
+    part: u32,
     path: String,
     /// RFC 3339.
     start_time: String,
     duration_s: f64,
     bytes: u64,
+    /// Frames that were lost because this machine was too slow.
+    dropped_frames: u64,
     /// Why it ended; null while it is written.
     reason: Option<String>,
 }
@@ -70,6 +79,16 @@ pub(super) struct RecordingGap {
     for_s: f64,
 }
 
+/// Who is heard in a recording.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum Voices {
+    /// Everybody in the room.
+    Mix,
+    /// The streamer alone.
+    Streamer,
+}
+
 /// A recording that runs now.
 #[derive(ToSchema)]
 pub(super) struct RecordingStarted {
@@ -77,6 +96,7 @@ pub(super) struct RecordingStarted {
     mint_id: String,
     recording_id: i64,
     output_format: String,
+    audio: Voices,
     /// Its first file.
     output_path: String,
     config: RecordingConfig,
@@ -90,6 +110,7 @@ pub(super) struct RecordingStopped {
     mint_id: String,
     recording_id: i64,
     output_format: String,
+    audio: Voices,
     output_path: String,
     config: RecordingConfig,
     /// RFC 3339.
@@ -113,6 +134,8 @@ pub(super) struct RecordingStatus {
     recording_id: Option<i64>,
     #[schema(nullable = false)]
     output_format: Option<String>,
+    #[schema(nullable = false)]
+    audio: Option<Voices>,
     /// RFC 3339.
     #[schema(nullable = false)]
     start_time: Option<String>,
@@ -155,6 +178,7 @@ pub(super) struct RecordingFormats {
 pub(super) struct RecordingFormat {
     description: String,
     codec: Option<String>,
+    audio_codec: String,
     container: String,
     /// Other names of it.
     aliases: Vec<String>,
@@ -181,7 +205,7 @@ pub(super) struct QualityPreset {
         (status = 200, description = "It runs", body = RecordingStarted),
         (status = 400, description = "No JSON", body = Problem),
         (status = 404, description = "No such session runs", body = Problem),
-        (status = 409, description = "The session is already recorded in this format", body = Problem),
+        (status = 409, description = "The session is already recorded in this format, or such a recording is just being finished", body = Problem),
         (status = 422, description = "A field is missing or wrong", body = Problem),
         (status = 503, description = "This machine lacks an encoder for the format", body = Problem),
         (status = 507, description = "Not enough disk space", body = Problem),
@@ -199,6 +223,8 @@ pub(super) fn start() {}
         (status = 400, description = "No JSON", body = Problem),
         (status = 404, description = "There is none, and was none lately", body = Problem),
         (status = 422, description = "A field is missing or wrong; or several run and none is named", body = Problem),
+        (status = 503, description = "The session's worker takes no messages", body = Problem),
+        (status = 504, description = "Its files are not complete in time; it goes on ending", body = Problem),
     )
 )]
 pub(super) fn stop() {}

@@ -1,23 +1,15 @@
-// Starts a session and shows it: JPEG frames on a canvas, PCM through Web Audio.
+// Starts a session and shows it, with player.js and sound.js.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const AUDIO_RATE = 44100;
 const MINT = /^[1-9A-HJ-NP-Za-km-z]{32,44}$/;
-// Sound is scheduled this far ahead, in seconds: enough for a busy main thread.
-const AUDIO_LEAD = 0.12;
-// What would be heard later than this, in seconds, is dropped, so that a burst doesn't put the
-// sound behind the picture for good.
-const AUDIO_LATEST = 0.5;
 
-let socket = null;
+const picture = new Picture($("picture"));
+const sound = new Sound("sound.js");
+let current = null;
 // The session that is shown: known once its start has succeeded.
 let key = "";
 let recording = false;
-let frames = 0;
-let drawing = null;
-let audio = null;
-let audioTime = 0;
 
 function say(text, isError = false) {
   $("status").textContent = text;
@@ -47,89 +39,51 @@ async function doing(button, action) {
   } catch (error) {
     say(error.message, true);
   }
-  button.disabled = button.id !== "watch" && !socket;
+  button.disabled = button.id !== "watch" && !current;
 }
 
 function isMint(text) {
   return text === "demo" || MINT.test(text);
 }
 
-async function draw(blob) {
-  // Only the newest frame is worth decoding.
-  if (drawing) { drawing.next = blob; return; }
-  drawing = { next: blob };
-  const canvas = $("picture");
-  while (drawing.next) {
-    const frame = drawing.next;
-    drawing.next = null;
-    try {
-      const bitmap = await createImageBitmap(frame);
-      if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
-        canvas.width = bitmap.width;
-        canvas.height = bitmap.height;
-      }
-      canvas.getContext("2d").drawImage(bitmap, 0, 0);
-      bitmap.close();
-      frames += 1;
-    } catch (error) {
-      console.warn("a frame can't be shown", error);
-    }
-  }
-  drawing = null;
-}
-
-function play(base64) {
-  if (!audio) return;
-  const now = audio.currentTime;
-  if (audioTime > now + AUDIO_LATEST) return;
-  if (audioTime < now) audioTime = now + AUDIO_LEAD;
-  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-  const samples = new DataView(bytes.buffer);
-  const buffer = audio.createBuffer(1, bytes.length >> 1, AUDIO_RATE);
-  const channel = buffer.getChannelData(0);
-  for (let n = 0; n < channel.length; n += 1) channel[n] = samples.getInt16(2 * n, true) / 32768;
-  const source = audio.createBufferSource();
-  source.buffer = buffer;
-  source.connect(audio.destination);
-  source.start(audioTime);
-  audioTime += buffer.duration;
-}
-
-function onText(text) {
-  if (text.startsWith("audio:")) play(text.slice(6));
-  else if (text.startsWith("status:")) say(`${key}: ${stateInWords(JSON.parse(text.slice(7)))}`);
-}
-
-function stateInWords({ state, reason }) {
+// What the socket tells, in words.
+function tell(state, text) {
   switch (state) {
-    case "waiting": return "waiting for somebody to publish";
-    case "reconnecting": return "reconnecting …";
-    case "ended": return reason ? `ended (${reason})` : "ended";
-    default: return state;
+    case "connecting": return;
+    case "waiting": say(`${key}: waiting for somebody to publish`); return;
+    case "reconnecting": say(`${key}: reconnecting …`); return;
+    case "lost": say(`${key}: ${text}, connecting again …`, true); return;
+    case "ended": case "gone":
+      // The status that came before says more than the regular close behind it does.
+      if (text !== "session ended") say(`${key}: ${text}`, state === "gone");
+      unwatch();
+      return;
+    default: say(`${key}: ${text}`);
   }
 }
 
 function watch() {
-  if (socket) socket.close();
+  unwatch();
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   const url = new URL(`${scheme}//${location.host}/api/live-sessions/ws/live/${encodeURIComponent(key)}`);
   if ($("token").value) url.searchParams.set("token", $("token").value);
-  const current = new WebSocket(url);
-  socket = current;
-  current.binaryType = "blob";
-  current.onmessage = ({ data }) => {
-    if (socket !== current) return;
-    if (typeof data === "string") onText(data);
-    else draw(data);
-  };
-  current.onclose = ({ code, reason }) => {
-    if (socket !== current) return;
-    socket = null;
-    setRunning(false);
-    // The status that came before says more than a regular close does.
-    if (code !== 1000) say(`${key}: ${reason || `connection closed (${code})`}`, true);
-  };
+  const mine = new Watch({
+    address: url.href,
+    json: false,
+    picture,
+    sound,
+    onState: (state, text) => {
+      if (current === null || current === mine) tell(state, text);
+    },
+  });
+  current = mine;
   setRunning(true);
+}
+
+function unwatch() {
+  if (current) current.close();
+  current = null;
+  setRunning(false);
 }
 
 function setRunning(running) {
@@ -175,17 +129,11 @@ $("record").addEventListener("click", () => doing($("record"), async () => {
   }
 }));
 
-$("sound").addEventListener("click", () => {
-  if (audio) {
-    audio.close();
-    audio = null;
-  } else {
-    // Browsers allow sound only after a click.
-    audio = new AudioContext();
-    audioTime = 0;
-  }
-  $("sound").textContent = audio ? "Turn sound off" : "Turn sound on";
-});
+$("sound").addEventListener("click", () => doing($("sound"), async () => {
+  if (sound.on) sound.turnOff();
+  else await sound.turnOn();
+  $("sound").textContent = sound.on ? "Turn sound off" : "Turn sound on";
+}));
 
-// For those who watch the page from outside: how many frames were drawn.
-Object.defineProperty(window, "framesDrawn", { get: () => frames });
+// For those who watch the page from outside: how many pictures were drawn.
+Object.defineProperty(window, "framesDrawn", { get: () => picture.drawn });

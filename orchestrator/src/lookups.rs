@@ -1,10 +1,9 @@
 //! Look-ups that several ask for at once run once; what they came to may be remembered for a while.
 
+use crate::shutdown::Shutdown;
 use parking_lot::Mutex;
 use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
-
-use crate::shutdown::Shutdown;
 
 /// Results remembered at once; beyond, the old ones and then all are forgotten.
 const MOST_REMEMBERED: usize = 1024;

@@ -1,0 +1,32 @@
+//! The server's own page as people see it, in Chromium.
+
+use haven_e2e::{Publishing, Result, Stage};
+use haven_rig::Browser;
+use std::time::Duration;
+
+/// How long anything may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_page_shows_a_room_with_sound_until_its_end() -> Result {
+    let stage = Stage::set(Publishing::Nobody).await?;
+    let browser = Browser::start().await?;
+    let page = browser.open(&format!("{}/", stage.haven.url)).await?;
+    // The form names the demo room.
+    page.click("#watch").await?;
+    page.wait_for("framesDrawn > 10", LIMIT).await?;
+    page.click("#sound").await?;
+    page.wait_for("sound.stats().playing", LIMIT).await?;
+    page.click("#stop").await?;
+    let status = "document.getElementById('status').textContent";
+    page.wait_for(&format!("{status}.includes('demo: ended')"), LIMIT)
+        .await?;
+    // It doesn't come back by itself.
+    page.wait_for(
+        "current === null && document.getElementById('stop').disabled",
+        LIMIT,
+    )
+    .await?;
+    assert_eq!(page.complaints(), [""; 0]);
+    Ok(())
+}
