@@ -7,6 +7,8 @@ use tokio::net::TcpStream;
 /// Unsent bytes the kernel takes for one viewer. Left alone it takes megabytes: seconds of old
 /// pictures, which nobody can take back when a newer one is there.
 const NOTSENT_LOWAT_BYTES: u32 = 128 << 10;
+/// What the kernel counts the times of a keep-alive in; less is none.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Prepares an accepted connection for viewers: no waiting for more to send (`TCP_NODELAY`), and
 /// little unsent in the kernel (`TCP_NOTSENT_LOWAT`, on Linux), so that the newest frame really is
@@ -30,8 +32,8 @@ pub fn tune_tcp(stream: &TcpStream) -> io::Result<()> {
 pub fn limit_silence(stream: &TcpStream, limit: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new()
-        .with_time(limit / 3)
-        .with_interval(limit / 6);
+        .with_time((limit / 3).max(SECOND))
+        .with_interval((limit / 6).max(SECOND));
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_user_timeout(Some(limit))?;
