@@ -4,10 +4,12 @@
 mod file;
 mod settings;
 mod store;
+mod webhooks;
 
 pub(crate) use settings::{LEAST_SPLIT_BYTES, MOST_SPLIT_BYTES, MOST_SPLIT_MINUTES};
 pub(crate) use settings::{Layer, Settings};
 pub(crate) use store::{Layers, SHOWN_SECRET, Store};
+pub(crate) use webhooks::{WebhookArgs, WebhookConfig};
 
 use crate::{
     Error,
@@ -133,6 +135,8 @@ pub(crate) struct ServeArgs {
         value_name = "IP"
     )]
     pub(crate) ice_addresses: Vec<IpAddr>,
+    #[command(flatten)]
+    pub(crate) webhooks: WebhookArgs,
     /// Ids of the options that were given on the command line, not by the environment.
     #[arg(skip)]
     pub(crate) on_command_line: BTreeSet<String>,
@@ -188,6 +192,7 @@ pub(crate) struct Config {
     pub(crate) layers: Layers,
     pub(crate) pumpfun: Endpoints,
     pub(crate) timings: Timings,
+    pub(crate) webhooks: WebhookConfig,
 }
 
 impl Config {
@@ -236,6 +241,7 @@ impl Config {
             layers,
             pumpfun,
             timings: Timings::default(),
+            webhooks: WebhookConfig::resolve(&args.webhooks, &env, &file)?,
         })
     }
 }

@@ -12,6 +12,28 @@ const KEPT: usize = 1000;
 /// A larger event loses its details.
 const MAX_BYTES: usize = 16 << 10;
 
+/// What may happen. Those of livestreams are the contract's, of the ingest.
+pub(crate) const KINDS: [&str; 18] = [
+    "session.started",
+    "session.state",
+    "session.resumed",
+    "session.ended",
+    "recording.started",
+    "recording.resumed",
+    "recording.part_started",
+    "recording.part_finished",
+    "recording.finished",
+    "recording.failed",
+    "recording.deleted",
+    "recording.joined",
+    "watch.live",
+    "watch.recording",
+    "watch.failed",
+    "watch.ended",
+    "livestream.started",
+    "livestream.ended",
+];
+
 /// One event.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Event {
@@ -66,6 +88,7 @@ impl Events {
 
     /// Tells that something has happened. `details` are its fields.
     pub(crate) fn emit(&self, kind: &'static str, details: Value) {
+        debug_assert!(KINDS.contains(&kind), "{kind} is in no list");
         let mut fields = Map::new();
         fields.insert("type".into(), kind.into());
         fields.insert("at".into(), clock::rfc3339(clock::now_ms()).into());

@@ -24,6 +24,7 @@ mod secret;
 mod sessions;
 mod shutdown;
 mod watch;
+mod webhooks;
 mod worker;
 
 pub use error::Error;

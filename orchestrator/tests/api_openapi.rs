@@ -161,6 +161,25 @@ fn watching(mint: &str) -> Vec<Case> {
     ]
 }
 
+/// Webhooks; the address takes nothing.
+fn webhooks() -> Vec<Case> {
+    let hook = json!({"url": "https://1.1.1.1:9/", "events": ["watch.failed"]});
+    let other = json!({"url": "https://1.1.1.1:9/"});
+    let add = |body, status| send(Method::POST, "/api/webhooks", body, status);
+    let one = "/api/webhooks/{id}";
+    let delete =
+        |id: &str, status| Case(Method::DELETE, one, id.to_owned(), "", Value::Null, status);
+    vec![
+        add(hook.clone(), 200),
+        add(hook, 200),
+        add(other, 409),
+        add(json!({"url": "http://127.0.0.1/"}), 422),
+        get("/api/webhooks", "", "", 200),
+        delete("1", 200),
+        delete("1", 404),
+    ]
+}
+
 /// Discovery, below both its prefixes.
 fn discovery(mint: &str) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -203,6 +222,7 @@ async fn every_answer_is_as_it_is_described_and_every_path_is_asked() {
     cases.extend(library());
     cases.extend(discovery(&mint));
     cases.extend(watching(&mint));
+    cases.extend(webhooks());
     for case in &cases {
         check(&server, &document, case).await;
     }

@@ -97,6 +97,18 @@ impl Fields {
             .transpose()
     }
 
+    /// A list of texts; null counts as absent.
+    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
+        let must = || Error::field(name, "must be a list of texts");
+        let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(must);
+        self.get(name)
+            .map(|value| {
+                let list = value.as_array().ok_or_else(must)?;
+                list.iter().map(text).collect()
+            })
+            .transpose()
+    }
+
     /// A text that must be there and not empty.
     pub(super) fn required_text(&self, name: &str) -> Result<&str, Error> {
         match self.text(name)? {

@@ -88,6 +88,12 @@ async fn text(app: &App) -> Result<String, Error> {
     );
     upstream(&mut page, context.sources.pumpfun.upstream().counts());
     watching(&mut page, app);
+    let waiting = app.webhooks.receivers().await?;
+    webhooks(
+        &mut page,
+        app,
+        waiting.iter().map(|one| one.row.waiting).sum(),
+    );
     Ok(page.0)
 }
 
@@ -231,6 +237,29 @@ fn watching(page: &mut Page, app: &App) {
         "Recordings that were begun for a rule.",
         looks.recordings,
     );
+}
+
+fn webhooks(page: &mut Page, app: &App, waiting: u64) {
+    page.one_gauge(
+        "haven_webhook_events_waiting",
+        "Events that receivers are still to be told.",
+        waiting,
+    );
+    let told = app.webhooks.told();
+    page.counter(
+        "haven_webhook_events_total",
+        "Events for receivers: taken, refused (each try), dropped because too many waited, or \
+         missed before they were stored.",
+    );
+    for (outcome, count) in [
+        ("delivered", &told.delivered),
+        ("refused", &told.failed),
+        ("dropped", &told.dropped),
+        ("missed", &told.missed),
+    ] {
+        let count = count.load(Ordering::Relaxed);
+        page.sample("haven_webhook_events_total", &[("outcome", outcome)], count);
+    }
 }
 
 /// The text as it grows. Writing to it can't fail.

@@ -18,6 +18,7 @@ mod recordings;
 mod reply;
 mod watch;
 mod watch_rules;
+mod webhooks;
 
 pub(crate) use gate::{Gate, Peer, Service};
 pub(crate) use health::Readiness;
@@ -29,6 +30,7 @@ use crate::{
     error::Kind,
     sessions::Registry,
     shutdown::Shutdown,
+    webhooks::Webhooks,
 };
 use percent_encoding::percent_decode_str;
 use std::{convert::Infallible, sync::Arc};
@@ -43,6 +45,7 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) watcher: Watcher,
     pub(crate) readiness: Readiness,
+    pub(crate) webhooks: Webhooks,
 }
 
 impl App {
@@ -78,6 +81,8 @@ pub(crate) fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .or(watch::routes(&app))
         .unify()
         .or(watch_rules::routes(&app))
+        .unify()
+        .or(webhooks::routes(&app))
         .unify()
         .or(health::routes(&app))
         .unify()

@@ -5,7 +5,7 @@ mod library;
 mod recordings;
 mod sockets;
 
-use super::{config, health, live_sessions, metrics, page, pumpfun, reply, watch_rules};
+use super::{config, health, live_sessions, metrics, page, pumpfun, reply, watch_rules, webhooks};
 use http::{HeaderValue, header};
 use std::sync::LazyLock;
 use utoipa::{
@@ -57,6 +57,9 @@ use warp::{Filter, Reply, filters::BoxedFilter, path, reply::Response};
         watch_rules::add,
         watch_rules::list,
         watch_rules::delete,
+        webhooks::add,
+        webhooks::list,
+        webhooks::delete,
         config::show,
         config::change,
         health::alive,

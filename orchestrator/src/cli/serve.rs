@@ -16,6 +16,7 @@ use crate::{
     runtime_dir::RuntimeDir,
     sessions::{Context, Registry, Sources, keeper},
     shutdown::{Shutdown, Signals},
+    webhooks::Webhooks,
     worker::Workers,
 };
 use rustix::fs::{FlockOperation, flock};
@@ -70,7 +71,10 @@ async fn serve(config: Config) -> Result<(), Error> {
     let store = Store::open(config.layers.clone(), db.clone()).await?;
     let policy = policy_source(&config, &store);
     let registry = registry(&config, &db, &workers, (&store, &policy), &shutdown)?;
-    let archive = registry.context().archive.clone();
+    let context = registry.context();
+    let archive = context.archive.clone();
+    // Before anything happens.
+    let webhooks = Webhooks::open(&config.webhooks, context, store.subscribe()).await?;
     wreck
         .take_up(&db, |session, recordings| {
             config.resume && registry.take_up(session, recordings)
@@ -84,6 +88,7 @@ async fn serve(config: Config) -> Result<(), Error> {
         store,
         watcher: watcher.clone(),
         readiness: api::Readiness::default(),
+        webhooks: webhooks.clone(),
     });
     let service = Service::new(Gate::new(&config), api::routes(app));
 
@@ -97,15 +102,14 @@ async fn serve(config: Config) -> Result<(), Error> {
     shutdown.tasks.spawn(serving);
     announce(&format!("listening on http://{address}"));
 
-    let signal = signals.next().await;
-    tracing::info!(signal, "shutting down");
-    if timeout(SHUTDOWN_LIMIT, end(&registry, &shutdown))
+    tracing::info!(signal = signals.next().await, "shutting down");
+    if timeout(SHUTDOWN_LIMIT, end(&registry, &webhooks, &shutdown))
         .await
         .is_err()
     {
         tracing::error!("not everything ended in time");
     }
-    drop(registry);
+    drop((registry, webhooks));
     let _ = timeout(Duration::from_secs(2), db.close()).await;
     Ok(())
 }
@@ -124,9 +128,10 @@ async fn look_at_worker(registry: Registry) {
 }
 
 /// Sessions first, so that viewers hear 1001 and files are complete; then everything else.
-async fn end(registry: &Registry, shutdown: &Shutdown) {
+async fn end(registry: &Registry, webhooks: &Webhooks, shutdown: &Shutdown) {
     shutdown.token.cancel();
     registry.shut_down().await;
+    webhooks.finish().await;
     shutdown.tasks.close();
     shutdown.tasks.wait().await;
 }

@@ -7,12 +7,14 @@ mod live_sessions;
 mod recordings;
 mod totals;
 mod watch_rules;
+mod webhooks;
 
 pub(crate) use coins::{CoinRow, LiveList, Observation};
 pub(crate) use library::{Candidate, Filter};
 pub(crate) use live_sessions::{NewSession, SessionKind, StateChange, WantedSession};
 pub(crate) use recordings::{FileProgress, NewRecording, RecordingRow};
 pub(crate) use watch_rules::{PeriodRow, RuleRow};
+pub(crate) use webhooks::{Delivery, Happened, WebhookRow};
 
 use crate::{Error, error::Kind};
 use rusqlite::Connection;
@@ -27,6 +29,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0003_recordings_that_last.sql")),
     M::up(include_str!("migrations/0004_participants.sql")),
     M::up(include_str!("migrations/0005_watch_rules.sql")),
+    M::up(include_str!("migrations/0006_webhooks.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 /// Calls that may wait for the thread; more callers wait to get in line.

@@ -17,6 +17,7 @@ pub mod sound;
 pub mod speech;
 mod turn;
 pub mod viewer;
+mod webhooks;
 
 pub use access::{Keys, Role};
 pub use browser::{Browser, Page};
@@ -28,3 +29,4 @@ pub use process::Child;
 pub use publisher::{ClipParticipant, LiveOptions, Publisher, PublisherEvent, TrackKind};
 pub use room_service::{Participant, Permission, RoomService, Track};
 pub use turn::{Turn, TurnTransport};
+pub use webhooks::{Answer, Received, WebhookReceiver};

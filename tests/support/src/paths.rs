@@ -155,25 +155,34 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Builds a Go program from `tests/rig/<module>`; `package` is `.`, or `tool` for the module's tool.
+/// Builds a Go program from `tests/rig/<module>`; `package` is `.`, `tool` for the module's tool, or
+/// `./<folder>` for a program that shares what the module is built of, and is called like the folder.
 pub(crate) async fn go_program(module: &str, package: &str) -> Result<PathBuf> {
     let source = repository().join("tests/rig").join(module);
     let mut recipe = String::new();
-    let mut names: Vec<PathBuf> = std::fs::read_dir(&source)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-        .map_err(RigError::io(format!("listing {}", source.display())))?;
-    names.sort();
-    for path in names.iter().filter(|path| path.is_file()) {
-        recipe += &std::fs::read_to_string(path)
-            .map_err(RigError::io(format!("reading {}", path.display())))?;
+    let own_folder = package.strip_prefix("./");
+    for folder in [
+        Some(source.clone()),
+        own_folder.map(|name| source.join(name)),
+    ] {
+        let Some(folder) = folder else { continue };
+        let mut names: Vec<PathBuf> = std::fs::read_dir(&folder)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+            .map_err(RigError::io(format!("listing {}", folder.display())))?;
+        names.sort();
+        for path in names.iter().filter(|path| path.is_file()) {
+            recipe += &std::fs::read_to_string(path)
+                .map_err(RigError::io(format!("reading {}", path.display())))?;
+        }
     }
     let go = tool("go")?;
-    cached(module, &recipe, async |binary: &Path| {
-        tracing::info!("building {module}; the first time this takes a minute or two");
+    let name = own_folder.unwrap_or(module);
+    cached(name, &recipe, async |binary: &Path| {
+        tracing::info!("building {name}; the first time this takes a minute or two");
         let mut command = Command::new(go);
         command.current_dir(&source).arg("build").arg("-o");
         command.arg(binary).arg(package);
-        process::output(&format!("go build ({module})"), command, BUILD_LIMIT).await?;
+        process::output(&format!("go build ({name})"), command, BUILD_LIMIT).await?;
         Ok(())
     })
     .await

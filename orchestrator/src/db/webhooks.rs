@@ -1,0 +1,355 @@
+//! Tables `webhooks`, `webhook_events` and `webhook_deliveries`.
+
+use super::Db;
+use crate::Error;
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+/// A receiver as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WebhookRow {
+    pub(crate) id: i64,
+    pub(crate) url: String,
+    /// Kinds of events; empty: every.
+    pub(crate) events: Vec<String>,
+    /// By the operator, not by a client.
+    pub(crate) configured: bool,
+    pub(crate) created_at_ms: i64,
+    pub(crate) delivered: u64,
+    pub(crate) dropped: u64,
+    pub(crate) last_delivered_at_ms: Option<i64>,
+    pub(crate) last_error: Option<String>,
+    /// Events that it is still to be told.
+    pub(crate) waiting: u64,
+}
+
+/// Something that has happened.
+#[derive(Clone, Debug)]
+pub(crate) struct Happened {
+    pub(crate) kind: &'static str,
+    /// The session's key; empty where it is about none.
+    pub(crate) lane: String,
+    /// JSON: as it is sent.
+    pub(crate) body: String,
+}
+
+/// What a receiver is to be told next in one lane.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Delivery {
+    pub(crate) event_id: i64,
+    pub(crate) body: String,
+    /// That have failed.
+    pub(crate) tries: u32,
+}
+
+impl Db {
+    /// Makes `urls` the receivers that the operator has configured. What others were still to be
+    /// told is forgotten with them.
+    pub(crate) async fn configure_webhooks(
+        &self,
+        urls: Vec<String>,
+        now_ms: i64,
+    ) -> Result<(), Error> {
+        self.call("storing the webhooks", move |connection| {
+            let transaction = connection.transaction()?;
+            let known: Vec<(i64, String)> = transaction
+                .prepare("SELECT id, url FROM webhooks WHERE configured = 1")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            for (id, _) in known.iter().filter(|(_, url)| !urls.contains(url)) {
+                transaction.execute("DELETE FROM webhooks WHERE id = ?1", [id])?;
+            }
+            for url in urls {
+                transaction.execute(
+                    "INSERT INTO webhooks (url, events, configured, created_at_ms)
+                     VALUES (?1, '[]', 1, ?2)
+                     ON CONFLICT (url) DO UPDATE SET configured = 1, events = '[]'",
+                    params![url, now_ms],
+                )?;
+            }
+            forget_told(&transaction)?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    /// Stores a client's receiver; its id.
+    pub(crate) async fn insert_webhook(
+        &self,
+        url: String,
+        events: Vec<String>,
+        now_ms: i64,
+    ) -> Result<i64, Error> {
+        self.call("storing the webhook", move |connection| {
+            connection.execute(
+                "INSERT INTO webhooks (url, events, configured, created_at_ms)
+                 VALUES (?1, ?2, 0, ?3)",
+                params![url, as_json(&events), now_ms],
+            )?;
+            Ok(connection.last_insert_rowid())
+        })
+        .await
+    }
+
+    /// Forgets a receiver, with what it was still to be told.
+    pub(crate) async fn delete_webhook(&self, id: i64) -> Result<(), Error> {
+        self.call("deleting the webhook", move |connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute("DELETE FROM webhooks WHERE id = ?1", [id])?;
+            forget_told(&transaction)?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    /// Every receiver, oldest first.
+    pub(crate) async fn webhooks(&self) -> Result<Vec<WebhookRow>, Error> {
+        self.call("reading the webhooks", |connection| {
+            connection
+                .prepare(
+                    "SELECT *, (SELECT count(*) FROM webhook_deliveries d
+                     WHERE d.webhook_id = w.id) AS waiting FROM webhooks w ORDER BY id",
+                )?
+                .query_map([], webhook)?
+                .collect()
+        })
+        .await
+    }
+
+    /// Stores events, in their order, for all who are to be told. A receiver for which more than
+    /// `most` wait loses the oldest: how many were lost, by receiver.
+    pub(crate) async fn queue_events(
+        &self,
+        events: Vec<Happened>,
+        most: u64,
+        now_ms: i64,
+    ) -> Result<Vec<(i64, u64)>, Error> {
+        self.call("storing events for webhooks", move |connection| {
+            let transaction = connection.transaction()?;
+            let receivers: Vec<(i64, Vec<String>)> = transaction
+                .prepare("SELECT id, events FROM webhooks ORDER BY id")?
+                .query_map([], |row| Ok((row.get(0)?, kinds(row)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            for event in &events {
+                queue(&transaction, &receivers, event, now_ms)?;
+            }
+            let mut lost = Vec::new();
+            for (id, _) in receivers {
+                let dropped = drop_oldest(&transaction, id, most)?;
+                if dropped > 0 {
+                    lost.push((id, dropped));
+                }
+            }
+            if !lost.is_empty() {
+                forget_told(&transaction)?;
+            }
+            transaction.commit()?;
+            Ok(lost)
+        })
+        .await
+    }
+
+    /// What a receiver is to be told now: the oldest event of each lane, unless that is to be tried
+    /// later. At most `limit`.
+    pub(crate) async fn due_deliveries(
+        &self,
+        webhook_id: i64,
+        now_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, Error> {
+        self.call("looking for events to tell", move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT d.event_id, d.tries, e.body FROM webhook_deliveries d
+                     JOIN webhook_events e ON e.id = d.event_id
+                     WHERE d.webhook_id = ?1 AND d.next_try_at_ms <= ?2 AND NOT EXISTS (
+                         SELECT 1 FROM webhook_deliveries o WHERE o.webhook_id = ?1
+                         AND o.lane = d.lane AND o.event_id < d.event_id)
+                     ORDER BY d.next_try_at_ms, d.event_id LIMIT ?3",
+                )?
+                .query_map(params![webhook_id, now_ms, limit], |row| {
+                    Ok(Delivery {
+                        event_id: row.get("event_id")?,
+                        body: row.get("body")?,
+                        tries: row.get("tries")?,
+                    })
+                })?
+                .collect()
+        })
+        .await
+    }
+
+    /// When the next try is due of what a receiver is still to be told.
+    pub(crate) async fn next_delivery(&self, webhook_id: i64) -> Result<Option<i64>, Error> {
+        self.call("looking for events to tell", move |connection| {
+            connection
+                .query_row(
+                    "SELECT min(d.next_try_at_ms) FROM webhook_deliveries d
+                     WHERE d.webhook_id = ?1 AND NOT EXISTS (
+                         SELECT 1 FROM webhook_deliveries o WHERE o.webhook_id = ?1
+                         AND o.lane = d.lane AND o.event_id < d.event_id)",
+                    [webhook_id],
+                    |row| row.get(0),
+                )
+                .optional()
+                .map(Option::flatten)
+        })
+        .await
+    }
+
+    /// A receiver was told an event. Where it `recovered` by that, what else it is to be told is
+    /// due now.
+    pub(crate) async fn delivered(
+        &self,
+        webhook_id: i64,
+        event_id: i64,
+        now_ms: i64,
+        recovered: bool,
+    ) -> Result<(), Error> {
+        self.call("storing what was told", move |connection| {
+            let transaction = connection.transaction()?;
+            let told = transaction.execute(
+                "DELETE FROM webhook_deliveries WHERE webhook_id = ?1 AND event_id = ?2",
+                params![webhook_id, event_id],
+            )?;
+            transaction.execute(
+                "UPDATE webhooks SET delivered = delivered + ?2, last_delivered_at_ms = ?3,
+                 last_error = NULL WHERE id = ?1",
+                params![webhook_id, i64::from(told > 0), now_ms],
+            )?;
+            if recovered {
+                transaction.execute(
+                    "UPDATE webhook_deliveries SET next_try_at_ms = ?2
+                     WHERE webhook_id = ?1 AND next_try_at_ms > ?2",
+                    params![webhook_id, now_ms],
+                )?;
+            }
+            transaction.execute(
+                "DELETE FROM webhook_events WHERE id = ?1 AND NOT EXISTS (
+                     SELECT 1 FROM webhook_deliveries WHERE event_id = ?1)",
+                [event_id],
+            )?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    /// A receiver could not be told an event, which is tried again later.
+    pub(crate) async fn not_delivered(
+        &self,
+        webhook_id: i64,
+        event_id: i64,
+        next_try_at_ms: i64,
+        error: String,
+    ) -> Result<(), Error> {
+        self.call("storing what was not told", move |connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute(
+                "UPDATE webhook_deliveries SET tries = tries + 1, next_try_at_ms = ?3
+                 WHERE webhook_id = ?1 AND event_id = ?2",
+                params![webhook_id, event_id, next_try_at_ms],
+            )?;
+            transaction.execute(
+                "UPDATE webhooks SET last_error = ?2 WHERE id = ?1",
+                params![webhook_id, error],
+            )?;
+            transaction.commit()
+        })
+        .await
+    }
+}
+
+fn queue(
+    transaction: &Transaction<'_>,
+    receivers: &[(i64, Vec<String>)],
+    event: &Happened,
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    let wanted = |kinds: &[String]| kinds.is_empty() || kinds.iter().any(|kind| kind == event.kind);
+    let mut receivers = receivers
+        .iter()
+        .filter(|(_, kinds)| wanted(kinds))
+        .peekable();
+    if receivers.peek().is_none() {
+        return Ok(());
+    }
+    transaction.execute(
+        "INSERT INTO webhook_events (body) VALUES (?1)",
+        [&event.body],
+    )?;
+    let event_id = transaction.last_insert_rowid();
+    for (webhook_id, _) in receivers {
+        transaction.execute(
+            "INSERT INTO webhook_deliveries (webhook_id, event_id, lane, next_try_at_ms)
+             VALUES (?1, ?2, ?3, ?4)",
+            params![webhook_id, event_id, event.lane, now_ms],
+        )?;
+    }
+    Ok(())
+}
+
+fn drop_oldest(transaction: &Transaction<'_>, webhook_id: i64, most: u64) -> rusqlite::Result<u64> {
+    // The one before the newest `most`.
+    let last: Option<i64> = transaction
+        .query_row(
+            "SELECT event_id FROM webhook_deliveries WHERE webhook_id = ?1
+             ORDER BY event_id DESC LIMIT 1 OFFSET ?2",
+            params![webhook_id, i64::try_from(most).unwrap_or(i64::MAX)],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(last) = last else {
+        return Ok(0);
+    };
+    let dropped = transaction.execute(
+        "DELETE FROM webhook_deliveries WHERE webhook_id = ?1 AND event_id <= ?2",
+        params![webhook_id, last],
+    )?;
+    transaction.execute(
+        "UPDATE webhooks SET dropped = dropped + ?2 WHERE id = ?1",
+        params![webhook_id, i64::try_from(dropped).unwrap_or(i64::MAX)],
+    )?;
+    Ok(dropped as u64)
+}
+
+/// Events that nobody is to be told any more.
+fn forget_told(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction
+        .execute(
+            "DELETE FROM webhook_events WHERE id NOT IN (SELECT event_id FROM webhook_deliveries)",
+            [],
+        )
+        .map(drop)
+}
+
+fn webhook(row: &Row<'_>) -> rusqlite::Result<WebhookRow> {
+    Ok(WebhookRow {
+        id: row.get("id")?,
+        url: row.get("url")?,
+        events: kinds(row)?,
+        configured: row.get("configured")?,
+        created_at_ms: row.get("created_at_ms")?,
+        delivered: count(row, "delivered")?,
+        dropped: count(row, "dropped")?,
+        last_delivered_at_ms: row.get("last_delivered_at_ms")?,
+        last_error: row.get("last_error")?,
+        waiting: count(row, "waiting")?,
+    })
+}
+
+fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
+    let count: i64 = row.get(column)?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+fn kinds(row: &Row<'_>) -> rusqlite::Result<Vec<String>> {
+    let text: String = row.get("events")?;
+    Ok(serde_json::from_str(&text).unwrap_or_default())
+}
+
+fn as_json(kinds: &[String]) -> String {
+    serde_json::to_string(kinds).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "webhooks_tests.rs"]
+mod tests;
