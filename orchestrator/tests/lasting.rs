@@ -7,8 +7,7 @@ mod support;
 use reqwest::{Method, StatusCode};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
-use std::path::Path;
-use support::{LIVE, OFFLINE, Options, Server, Upstream, events::Events, until_gone, worker_pid};
+use support::{LIVE, OFFLINE, Options, Server, Upstream, events::Events, worker_pid};
 
 const RECORD: &str = "/api/recording/start";
 const STOP: &str = "/api/recording/stop";
@@ -340,34 +339,5 @@ async fn before_the_disk_is_full_recordings_are_finalised() {
     let body = json!({"mint_id": "room", "output_format": "h264"});
     let (status, _) = server.post(RECORD, body).await;
     assert_eq!(status, StatusCode::INSUFFICIENT_STORAGE);
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn an_orphaned_workers_file_is_waited_for() {
-    let mut server = room("room").await;
-    let started = record(&server, "room").await;
-    until_recorded(&server, "room", 0).await;
-    let pid = worker_pid(&server.session("room").await);
-    server.signal(Signal::KILL);
-    server.wait().await;
-    until_gone(pid).await;
-    assert!(Path::new(started["output_path"].as_str().unwrap()).exists());
-    let data = server.data.clone();
-    // As a database of a server without the recording's session: nothing goes on.
-    let connection = rusqlite::Connection::open(data.path().join("haven.db")).unwrap();
-    connection
-        .execute("UPDATE live_sessions SET wanted = 0", [])
-        .unwrap();
-    drop(connection);
-    let next = Options {
-        data,
-        ..Options::default()
-    };
-    let server = next.livekit().start().await;
-    let over = |answer: &Value| answer["recording"]["state"] == "interrupted";
-    let answer = server.until_get("/api/recordings/1", over).await;
-    let file = std::fs::metadata(started["output_path"].as_str().unwrap()).unwrap();
-    assert_eq!(answer["recording"]["bytes"], file.len());
     server.stop().await;
 }

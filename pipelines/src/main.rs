@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         return fail(&error.to_string());
     }
     match words.as_slice() {
-        [Some("--measure"), _] => print_json(measure::measure(&arguments[1])),
+        [Some("--measure"), _] => unfit::print(measure::measure(&arguments[1]).map_err(Into::into)),
         [Some("--thumbnail"), ..] => {
             unfit::print(thumbnail::thumbnail(&arguments[1], &arguments[2]))
         }

@@ -1,5 +1,6 @@
 //! Answers of the worker's tools for files, which may be that it can't be done with these files.
 
+use crate::measure::MeasureError;
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -20,6 +21,15 @@ pub(crate) enum ToolError {
 impl ToolError {
     pub(crate) fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
+    }
+}
+
+impl From<MeasureError> for ToolError {
+    fn from(error: MeasureError) -> Self {
+        match error {
+            MeasureError::Unplayable { .. } => Self::Unfit(error.to_string()),
+            MeasureError::Read { .. } => Self::failed(error),
+        }
     }
 }
 

@@ -187,14 +187,12 @@ async fn file(
     let id = id?;
     let which = match query.text("part") {
         Some("joined") => Which::Joined,
-        _ => Which::Part(query.number("part", 1..=u32::MAX, 1)?),
+        Some(_) => Which::Part(query.number("part", 1..=u32::MAX, 1)?),
+        None => Which::First,
     };
     let save = query.text("download").is_some();
     let served = app.registry.context().archive.open(id, which).await?;
-    let tag = match which {
-        Which::Part(part) => format!("{id}-{part}"),
-        Which::Joined => format!("{id}-joined"),
-    };
+    let tag = format!("{id}-{}", served.part);
     Ok(download::answer(served, headers, &tag, save))
 }
 

@@ -10,9 +10,7 @@ use crate::{
     events::Events,
     listener,
     pumpfun::{Catalogue, Upstream},
-    recordings::{
-        Archive, Keeper, Library, Policy, PolicySource, check_default_format, recovery::Wreck,
-    },
+    recordings::{Archive, Library, Policy, PolicySource, check_default_format, recovery::Wreck},
     runtime_dir::RuntimeDir,
     sessions::{Context, Registry, Sources, keeper},
     shutdown::{Shutdown, Signals},
@@ -30,8 +28,9 @@ use std::{
 };
 use tokio::{net::TcpListener, time::timeout};
 
-/// Longest way from the signal to the end of the process.
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
+/// Longest way from the signal to the end of the process: 20 s until the last worker is killed, and
+/// time to measure what it left.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(40);
 
 /// Runs the server until a signal ends it.
 ///
@@ -92,8 +91,8 @@ async fn serve(config: Config) -> Result<(), Error> {
     });
     let service = Service::new(Gate::new(&config), api::routes(app));
 
-    let recovery = wreck.recover(db.clone(), Arc::clone(&workers), archive.clone());
-    let keeping = keeper::run(registry.clone(), Keeper::new(archive, policy));
+    let recovery = wreck.recover(db.clone(), Arc::clone(&workers), archive);
+    let keeping = keeper::run(registry.clone(), policy, config.data_dir.clone());
     shutdown.tasks.spawn(watcher.run());
     shutdown.spawn(keeping);
     shutdown.spawn(recovery);

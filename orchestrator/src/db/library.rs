@@ -2,11 +2,15 @@
 
 use super::{
     Db, RecordingRow,
-    recordings::{SELECT, as_text, recording, signed, unsigned, with_files},
+    recording_files::with_files,
+    recordings::{SELECT, as_text, recording, signed, unsigned},
 };
 use crate::Error;
 use rusqlite::{OptionalExtension, params};
-use std::path::PathBuf;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Which recordings are listed.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +30,8 @@ pub(crate) struct Candidate {
     pub(crate) bytes: u64,
     /// Retention leaves it alone.
     pub(crate) kept: bool,
+    /// Where its files lie.
+    pub(crate) folder: PathBuf,
 }
 
 /// A recording's state in the API's words.
@@ -138,21 +144,41 @@ impl Db {
         .await
     }
 
+    /// The folders in which recordings lie.
+    pub(crate) async fn recording_folders(&self) -> Result<BTreeSet<PathBuf>, Error> {
+        self.call("looking for the folders of recordings", |connection| {
+            connection
+                .prepare("SELECT DISTINCT directory FROM recordings WHERE directory IS NOT NULL")?
+                .query_map([], |row| row.get::<_, String>(0).map(PathBuf::from))?
+                .collect()
+        })
+        .await
+    }
+
     /// Every recording that is over, the one that ended first coming first.
     pub(crate) async fn candidates(&self) -> Result<Vec<Candidate>, Error> {
         self.call("looking for old recordings", |connection| {
             connection
                 .prepare(&format!(
-                    "SELECT r.id, r.ended_at_ms, r.kept, {BYTES} AS bytes FROM recordings r
+                    "SELECT r.id, r.ended_at_ms, r.kept, {BYTES} AS bytes, r.directory,
+                     (SELECT f.path FROM recording_files f WHERE f.recording_id = r.id
+                      ORDER BY f.part LIMIT 1) AS path FROM recordings r
                      WHERE r.ended_at_ms IS NOT NULL AND r.wanted = 0
                      ORDER BY r.ended_at_ms, r.id"
                 ))?
                 .query_map([], |row| {
+                    let directory: Option<String> = row.get("directory")?;
+                    let path: Option<String> = row.get("path")?;
+                    let of_file = || Some(Path::new(path.as_deref()?).parent()?.to_owned());
                     Ok(Candidate {
                         id: row.get("id")?,
                         ended_at_ms: row.get("ended_at_ms")?,
                         bytes: unsigned(row.get("bytes")?),
                         kept: row.get("kept")?,
+                        folder: directory
+                            .map(PathBuf::from)
+                            .or_else(of_file)
+                            .unwrap_or_default(),
                     })
                 })?
                 .collect()

@@ -4,6 +4,7 @@ mod coins;
 mod config;
 mod library;
 mod live_sessions;
+mod recording_files;
 mod recordings;
 mod totals;
 mod watch_rules;
@@ -12,14 +13,21 @@ mod webhooks;
 pub(crate) use coins::{CoinRow, LiveList, Observation};
 pub(crate) use library::{Candidate, Filter};
 pub(crate) use live_sessions::{NewSession, SessionKind, StateChange, WantedSession};
-pub(crate) use recordings::{FileProgress, NewRecording, RecordingRow};
+pub(crate) use recording_files::{FileProgress, FileRow};
+pub(crate) use recordings::{NewRecording, RecordingRow};
 pub(crate) use watch_rules::{PeriodRow, RuleRow};
 pub(crate) use webhooks::{Delivery, Happened, WebhookRow};
 
 use crate::{Error, error::Kind};
 use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, thread};
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+    thread,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Every step of the schema, oldest first; a step that was released is never changed.
@@ -54,11 +62,12 @@ impl Db {
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("haven.db");
         // SQLite gives its -wal and -shm files the mode of the database file.
-        OpenOptions::new()
+        let made = OpenOptions::new()
             .create(true)
             .append(true)
             .mode(0o600)
-            .open(&path)
+            .open(&path);
+        made.and_then(|_| make_private(dir))
             .map_err(|error| Error::internal("opening the database", error))?;
         Self::on(move || Connection::open(path))
     }
@@ -158,6 +167,23 @@ impl Thread {
     }
 }
 
+/// A database that was there, restored from somewhere, may be readable by others.
+fn make_private(dir: &Path) -> std::io::Result<()> {
+    for name in ["haven.db", "haven.db-wal", "haven.db-shm"] {
+        let file = match OpenOptions::new().append(true).open(dir.join(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let mut permissions = file.metadata()?.permissions();
+        if permissions.mode() & 0o077 != 0 {
+            permissions.set_mode(0o600);
+            file.set_permissions(permissions)?;
+        }
+    }
+    Ok(())
+}
+
 fn prepare(connection: &mut Connection) -> Result<(), Error> {
     let pragmas = |connection: &Connection| -> rusqlite::Result<()> {
         connection.pragma_update(None, "journal_mode", "wal")?;
@@ -194,7 +220,6 @@ fn refuse_newer(connection: &Connection) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn migrations_are_sound() {
@@ -213,6 +238,9 @@ mod tests {
                 assert_eq!(mode & 0o777, 0o600, "{:?}", entry.path());
             }
             db.close().await;
+            // As after a restore by hand.
+            let readable = std::fs::Permissions::from_mode(0o644);
+            std::fs::set_permissions(dir.path().join("haven.db"), readable).unwrap();
         }
     }
 

@@ -1,9 +1,11 @@
-//! Tables `recordings` and `recording_files`.
+//! Table `recordings`.
 
-use super::Db;
+use super::{
+    Db,
+    recording_files::{FileRow, insert_file, with_files},
+};
 use crate::Error;
-use haven_wire::Gap;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use std::path::{Path, PathBuf};
 
 /// A recording that begins, with its first file.
@@ -18,25 +20,6 @@ pub(crate) struct NewRecording {
     pub(crate) settings: String,
     pub(crate) started_at_ms: i64,
     pub(crate) path: PathBuf,
-}
-
-/// How far a file is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct FileProgress {
-    pub(crate) duration_ms: u64,
-    pub(crate) bytes: u64,
-    pub(crate) dropped_frames: u64,
-}
-
-/// One file of a stored recording.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct FileRow {
-    pub(crate) part: u32,
-    pub(crate) path: PathBuf,
-    pub(crate) started_at_ms: i64,
-    pub(crate) progress: FileProgress,
-    pub(crate) gaps: Vec<Gap>,
-    pub(crate) end_reason: Option<String>,
 }
 
 /// A stored recording.
@@ -92,33 +75,6 @@ impl Db {
         .await
     }
 
-    /// Writes that a recording goes on in a further file.
-    pub(crate) async fn insert_part(
-        &self,
-        id: i64,
-        part: u32,
-        path: PathBuf,
-        started_at_ms: i64,
-    ) -> Result<(), Error> {
-        self.call("storing the recording's part", move |connection| {
-            insert_file(connection, id, part, &path, started_at_ms)
-        })
-        .await
-    }
-
-    /// Stores that a file has another name.
-    pub(crate) async fn rename_part(&self, id: i64, part: u32, path: PathBuf) -> Result<(), Error> {
-        self.call("storing the recording's part", move |connection| {
-            connection
-                .execute(
-                    "UPDATE recording_files SET path = ?3 WHERE recording_id = ?1 AND part = ?2",
-                    params![id, part, as_text(&path)],
-                )
-                .map(drop)
-        })
-        .await
-    }
-
     /// Stores who has published so far, as JSON.
     pub(crate) async fn store_participants(&self, id: i64, text: String) -> Result<(), Error> {
         self.call("storing the recording's participants", move |connection| {
@@ -126,36 +82,6 @@ impl Db {
                 .execute(
                     "UPDATE recordings SET participants = ?2 WHERE id = ?1",
                     params![id, text],
-                )
-                .map(drop)
-        })
-        .await
-    }
-
-    /// Stores how far a file is, and that it is complete where `reason` says why it ended.
-    pub(crate) async fn store_part(
-        &self,
-        id: i64,
-        part: u32,
-        progress: FileProgress,
-        gaps: Vec<Gap>,
-        reason: Option<String>,
-    ) -> Result<(), Error> {
-        let gaps = serde_json::to_string(&gaps).unwrap_or_else(|_| "[]".into());
-        self.call("storing the recording's part", move |connection| {
-            connection
-                .execute(
-                    "UPDATE recording_files SET duration_ms = ?3, bytes = ?4, dropped_frames = ?5,
-                     gaps = ?6, end_reason = ?7 WHERE recording_id = ?1 AND part = ?2",
-                    params![
-                        id,
-                        part,
-                        signed(progress.duration_ms),
-                        signed(progress.bytes),
-                        signed(progress.dropped_frames),
-                        gaps,
-                        reason
-                    ],
                 )
                 .map(drop)
         })
@@ -250,22 +176,15 @@ impl Db {
         .await
     }
 
-    /// A recording does not go on under another server.
-    pub(crate) async fn give_up_recording(&self, id: i64) -> Result<(), Error> {
+    /// Stores whether a recording is to go on under another server.
+    pub(crate) async fn want_recording(&self, id: i64, wanted: bool) -> Result<(), Error> {
         self.call("storing the recording's end", move |connection| {
             connection
-                .execute("UPDATE recordings SET wanted = 0 WHERE id = ?1", [id])
+                .execute(
+                    "UPDATE recordings SET wanted = ?2 WHERE id = ?1",
+                    params![id, wanted],
+                )
                 .map(drop)
-        })
-        .await
-    }
-
-    /// Whether a file of this path is known.
-    pub(crate) async fn knows_path(&self, path: PathBuf) -> Result<bool, Error> {
-        self.call("looking for a recording's file", move |connection| {
-            connection
-                .prepare("SELECT 1 FROM recording_files WHERE path = ?1")?
-                .exists([as_text(&path)])
         })
         .await
     }
@@ -274,22 +193,6 @@ impl Db {
 /// Recordings with what is known of their sessions.
 pub(super) const SELECT: &str = "SELECT r.*, s.room_name, s.stream_info FROM recordings r
      JOIN live_sessions s ON s.id = r.session_id";
-
-fn insert_file(
-    connection: &Connection,
-    id: i64,
-    part: u32,
-    path: &Path,
-    started_at_ms: i64,
-) -> rusqlite::Result<()> {
-    connection
-        .execute(
-            "INSERT INTO recording_files (recording_id, part, path, started_at_ms)
-             VALUES (?1, ?2, ?3, ?4)",
-            params![id, part, as_text(path), started_at_ms],
-        )
-        .map(drop)
-}
 
 pub(super) fn recording(row: &Row<'_>) -> rusqlite::Result<RecordingRow> {
     let path_of = |name: &str| {
@@ -322,30 +225,6 @@ pub(super) fn recording(row: &Row<'_>) -> rusqlite::Result<RecordingRow> {
     })
 }
 
-pub(super) fn with_files(
-    connection: &Connection,
-    mut row: RecordingRow,
-) -> rusqlite::Result<RecordingRow> {
-    row.files = connection
-        .prepare("SELECT * FROM recording_files WHERE recording_id = ?1 ORDER BY part")?
-        .query_map([row.id], |file| {
-            Ok(FileRow {
-                part: file.get("part")?,
-                path: PathBuf::from(file.get::<_, String>("path")?),
-                started_at_ms: file.get("started_at_ms")?,
-                progress: FileProgress {
-                    duration_ms: unsigned(file.get("duration_ms")?),
-                    bytes: unsigned(file.get("bytes")?),
-                    dropped_frames: unsigned(file.get("dropped_frames")?),
-                },
-                gaps: serde_json::from_str(&file.get::<_, String>("gaps")?).unwrap_or_default(),
-                end_reason: file.get("end_reason")?,
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(row)
-}
-
 pub(super) fn as_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -361,7 +240,8 @@ pub(super) fn unsigned(value: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::{NewSession, SessionKind};
+    use crate::db::{FileProgress, NewSession, SessionKind};
+    use haven_wire::Gap;
 
     async fn db_with_recording() -> (Db, i64, i64) {
         let db = Db::in_memory();
@@ -400,13 +280,18 @@ mod tests {
             at_ms: 3,
             for_ms: 4,
         }];
-        let reason = Some("worker_crashed".to_owned());
-        db.store_part(id, 1, progress, gaps.clone(), reason)
-            .await
-            .unwrap();
-        db.insert_part(id, 2, "/r/demo_2.mp4".into(), 7)
-            .await
-            .unwrap();
+        let file = |part, path: &str| FileRow {
+            part,
+            path: path.into(),
+            started_at_ms: 7,
+            progress,
+            gaps: gaps.clone(),
+            end_reason: Some("worker_crashed".to_owned()),
+        };
+        db.store_part(id, file(1, "/r/demo.mp4")).await.unwrap();
+        // Whether or not it was stored when it began.
+        db.store_part(id, file(2, "/r/demo_2.mp4")).await.unwrap();
+        db.store_part(99, file(1, "/r/other.mp4")).await.unwrap();
         let config = Some("{\"a\":1}".to_owned());
         db.end_recording(id, 1000, "stopped".into(), config, false)
             .await
@@ -424,8 +309,12 @@ mod tests {
         assert!(of_format("h264").await.unwrap().is_some());
         assert!(of_format("vp9").await.unwrap().is_none());
         assert!(db.unfinished_recordings().await.unwrap().is_empty());
-        assert!(db.knows_path("/r/demo_2.mp4".into()).await.unwrap());
-        assert!(!db.knows_path("/r/demo_3.mp4".into()).await.unwrap());
+        assert!(db.knows_stem("/r/demo_2".into()).await.unwrap());
+        assert!(!db.knows_stem("/r/demo_3".into()).await.unwrap());
+        assert!(!db.knows_stem("/r/dem".into()).await.unwrap());
+        assert!(!db.knows_stem("/r/other".into()).await.unwrap());
+        db.delete_part(id, 2).await.unwrap();
+        assert!(!db.knows_stem("/r/demo_2".into()).await.unwrap());
     }
 
     #[tokio::test]

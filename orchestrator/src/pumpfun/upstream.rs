@@ -217,6 +217,11 @@ impl Upstream {
         self.still_open(Asking::Look).err().unwrap_or_default()
     }
 
+    /// How long it still wants not to be asked for tokens.
+    pub(crate) fn joins_paused_for(&self) -> Duration {
+        self.still_open(Asking::Rejoin).err().unwrap_or_default()
+    }
+
     async fn ask<T>(
         &self,
         endpoint: Endpoint,

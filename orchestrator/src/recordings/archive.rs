@@ -1,15 +1,15 @@
 //! The library of recordings: described, served, deleted, joined.
 
-use super::{Joined, Recording, files, library::free_bytes, retention::PolicySource, sidecar};
+use super::{Recording, files, retention::PolicySource, sidecar, thumbnails::Turns};
 use crate::{
-    Error, clock,
-    db::{Candidate, Db, Filter, RecordingRow},
+    Error,
+    db::{Candidate, Db, FileRow, Filter, RecordingRow},
     error::Kind,
     events::Events,
     worker::Workers,
 };
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     collections::HashSet,
     fs::File,
@@ -18,18 +18,17 @@ use std::{
     time::SystemTime,
 };
 
-/// A larger picture of a recording is none of ours.
-const LARGEST_THUMBNAIL_BYTES: u64 = 8 << 20;
-
 /// The library; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Archive {
-    db: Db,
-    workers: Arc<Workers>,
-    events: Events,
-    policy: PolicySource,
+    pub(super) db: Db,
+    pub(super) workers: Arc<Workers>,
+    pub(super) events: Events,
+    pub(super) policy: PolicySource,
     /// Where pictures of recordings are kept.
-    thumbnails: PathBuf,
+    pub(super) thumbnails: PathBuf,
+    /// Who makes a picture of which recording.
+    pub(super) picturing: Turns,
     /// Recordings that are being joined or deleted.
     busy: Arc<Mutex<HashSet<i64>>>,
     /// Recordings whose description could not be written.
@@ -41,6 +40,8 @@ pub(crate) struct Served {
     pub(crate) file: File,
     pub(crate) bytes: u64,
     pub(crate) modified: SystemTime,
+    /// The part's number, or `joined`.
+    pub(crate) part: String,
     /// What it is called when it is downloaded.
     pub(crate) name: String,
 }
@@ -48,13 +49,15 @@ pub(crate) struct Served {
 /// Which file of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
+    /// The first one that holds something.
+    First,
     /// From 1.
     Part(u32),
     Joined,
 }
 
 /// A claim on a recording, for as long as it is held.
-struct Claim {
+pub(super) struct Claim {
     id: i64,
     busy: Arc<Mutex<HashSet<i64>>>,
 }
@@ -62,23 +65,6 @@ struct Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         self.busy.lock().remove(&self.id);
-    }
-}
-
-/// A file that is being made; what is left of it goes when the work is given up.
-struct Draft(PathBuf);
-
-impl Draft {
-    fn beside(path: &Path) -> Self {
-        let extension = path.extension().unwrap_or_default().to_string_lossy();
-        Self(path.with_extension(format!("{:08x}.tmp.{extension}", rand::random::<u32>())))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // Under its own name it is there no more.
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -100,6 +86,7 @@ impl Archive {
             events,
             policy,
             thumbnails,
+            picturing: Turns::default(),
             busy: Arc::default(),
             undescribed: Arc::default(),
         }
@@ -153,16 +140,22 @@ impl Archive {
     pub(crate) async fn open(&self, id: i64, which: Which) -> Result<Served, Error> {
         let row = self.row(id).await?;
         let folder = folder(&row);
-        let path = match which {
-            Which::Part(number) => {
-                let mut files = row.files.into_iter();
-                let file = files.find(|file| file.part == number);
-                file.map(|file| file.path)
-                    .ok_or_else(|| no_such_file(format!("Recording {id} has no part {number}")))?
+        let mut files = row.files.into_iter();
+        let file = match which {
+            Which::First => first_with_content(files),
+            Which::Part(number) => files.find(|file| file.part == number),
+            Which::Joined => None,
+        };
+        let (path, part) = match (file, which, row.joined) {
+            (Some(file), ..) => (file.path, file.part.to_string()),
+            (None, Which::Joined, Some((path, ..))) => (path, "joined".to_owned()),
+            (None, which, _) => {
+                return Err(no_such_file(match which {
+                    Which::Joined => format!("The parts of recording {id} are not joined"),
+                    Which::First => format!("Recording {id} has no file"),
+                    Which::Part(number) => format!("Recording {id} has no part {number}"),
+                }));
             }
-            Which::Joined => row.joined.map(|(path, ..)| path).ok_or_else(|| {
-                no_such_file(format!("The parts of recording {id} are not joined"))
-            })?,
         };
         blocking("opening the recording", move || {
             let file = files::open(&path, &folder)?;
@@ -174,47 +167,10 @@ impl Archive {
                 bytes: metadata.len(),
                 modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
                 name: name_of(&path),
+                part,
             })
         })
         .await
-    }
-
-    /// A JPEG of a recording, made once it is asked for first.
-    ///
-    /// # Errors
-    /// Not found where it has no picture.
-    pub(crate) async fn thumbnail(&self, id: i64) -> Result<Vec<u8>, Error> {
-        let row = self.row(id).await?;
-        let cached = self.thumbnails.join(format!("{id}.jpg"));
-        if let Some(jpeg) = read_small(cached.clone()).await? {
-            return Ok(jpeg);
-        }
-        let (folder, running) = (folder(&row), row.ended_at_ms.is_none());
-        let Some(first) = row.files.into_iter().next() else {
-            return Err(no_such_file(format!("Recording {id} has no file")));
-        };
-        let path = first.path.clone();
-        blocking("opening the recording", move || files::open(&path, &folder)).await?;
-        let dir = self.thumbnails.clone();
-        blocking("making the folder of thumbnails", move || {
-            std::fs::create_dir_all(&dir)
-                .map_err(|error| Error::internal("making the folder of thumbnails", error))
-        })
-        .await?;
-        let draft = self
-            .thumbnails
-            .join(format!("{id}.{:08x}.tmp", rand::random::<u32>()));
-        let made = self.workers.thumbnail(&first.path, &draft).await;
-        let jpeg = read_small(draft.clone()).await;
-        // What is still being written may have a better picture later.
-        let kept = matches!((&made, &jpeg), (Ok(()), Ok(Some(_)))) && !running;
-        let _ = tokio::task::spawn_blocking(move || match kept {
-            true => std::fs::rename(&draft, &cached),
-            false => std::fs::remove_file(&draft),
-        })
-        .await;
-        made?;
-        jpeg?.ok_or_else(|| Error::internal("making a thumbnail", "the worker made none"))
     }
 
     /// Exempts a recording from retention, or not any more.
@@ -224,95 +180,6 @@ impl Archive {
     pub(crate) async fn keep(&self, id: i64, kept: bool) -> Result<(), Error> {
         self.row(id).await?;
         self.db.keep_recording(id, kept).await
-    }
-
-    /// Deletes a recording with all its files.
-    ///
-    /// # Errors
-    /// Not found; conflict while it is written or joined.
-    pub(crate) async fn delete(&self, id: i64, reason: &'static str) -> Result<(), Error> {
-        let _claim = self.claim(id)?;
-        let row = self.over(id).await?;
-        let (key, folder) = (row.key.clone(), folder(&row));
-        let mut paths: Vec<PathBuf> = row.files.iter().map(|file| file.path.clone()).collect();
-        paths.extend(paths.first().map(|first| sidecar::path(first)));
-        paths.extend(row.joined.map(|(path, ..)| path));
-        let thumbnail = self.thumbnails.join(format!("{id}.jpg"));
-        blocking("deleting the recording", move || {
-            let _ = std::fs::remove_file(thumbnail);
-            for path in paths {
-                files::remove(&path, &folder).map_err(|error| {
-                    let message = format!("{} can't be deleted", path.display());
-                    Error::new(Kind::Internal, "cannot_delete", message).caused_by(error)
-                })?;
-            }
-            Ok(())
-        })
-        .await?;
-        self.db
-            .delete_recording(id, clock::now_ms(), reason)
-            .await?;
-        let details = json!({"recording_id": id, "mint_id": key, "reason": reason});
-        self.events.emit("recording.deleted", details);
-        tracing::info!(recording_id = id, key, reason, "recording deleted");
-        Ok(())
-    }
-
-    /// Makes one file of the files of a recording, without encoding anything again. Done once;
-    /// later it is only told.
-    ///
-    /// # Errors
-    /// Conflict while it is written; unprocessable where the parts don't go together.
-    pub(crate) async fn join(&self, id: i64) -> Result<Joined, Error> {
-        let _claim = self.claim(id)?;
-        let row = self.over(id).await?;
-        let folder = folder(&row);
-        if let Some((path, duration_ms, bytes)) = row.joined.clone()
-            && files::open(&path, &folder).is_ok()
-        {
-            return Ok(Joined {
-                path,
-                duration_ms,
-                bytes,
-            });
-        }
-        let parts: Vec<PathBuf> = row
-            .files
-            .iter()
-            .filter(|file| file.progress.duration_ms > 0)
-            .map(|file| file.path.clone())
-            .collect();
-        let bytes: u64 = row.files.iter().map(|file| file.progress.bytes).sum();
-        let output = joined_path(&parts, &folder)?;
-        self.check_space(&folder, bytes).await?;
-        let (places, place) = (parts.clone(), folder.clone());
-        blocking("opening the recording", move || {
-            places
-                .iter()
-                .try_for_each(|path| files::open(path, &place).map(drop))
-        })
-        .await?;
-        let draft = Draft::beside(&output);
-        let measure = self.workers.join(&draft.0, &parts).await?;
-        let (from, to) = (draft.0.clone(), output.clone());
-        blocking("naming the joined file", move || {
-            std::fs::rename(&from, &to)
-                .map_err(|error| Error::internal("naming the joined file", error))
-        })
-        .await?;
-        let joined = Joined {
-            path: output.clone(),
-            duration_ms: measure.duration_ms,
-            bytes: measure.bytes,
-        };
-        self.db
-            .store_joined(id, output, measure.duration_ms, measure.bytes)
-            .await?;
-        self.describe(id).await;
-        let details = json!({"recording_id": id, "mint_id": row.key,
-            "path": joined.path.to_string_lossy(), "parts": parts.len()});
-        self.events.emit("recording.joined", details);
-        Ok(joined)
     }
 
     /// Writes the description beside a recording's first file. A failure is logged, and mended later:
@@ -349,7 +216,7 @@ impl Archive {
     }
 
     /// A recording that isn't written any more.
-    async fn over(&self, id: i64) -> Result<RecordingRow, Error> {
+    pub(super) async fn over(&self, id: i64) -> Result<RecordingRow, Error> {
         let row = self.row(id).await?;
         match row.ended_at_ms {
             Some(_) => Ok(row),
@@ -360,7 +227,7 @@ impl Archive {
         }
     }
 
-    fn claim(&self, id: i64) -> Result<Claim, Error> {
+    pub(super) fn claim(&self, id: i64) -> Result<Claim, Error> {
         match self.busy.lock().insert(id) {
             true => Ok(Claim {
                 id,
@@ -372,60 +239,30 @@ impl Archive {
             )),
         }
     }
-
-    async fn check_space(&self, folder: &Path, bytes: u64) -> Result<(), Error> {
-        let place = folder.to_owned();
-        let free = blocking("looking for disk space", move || {
-            free_bytes(&place).map_err(|error| Error::internal("looking for disk space", error))
-        })
-        .await?;
-        let needed = bytes.saturating_add((self.policy)().disk_reserve_bytes);
-        if free < needed {
-            return Err(Error::new(
-                Kind::InsufficientStorage,
-                "disk_full",
-                format!(
-                    "Not enough disk space to join the recording: {} MB are free, {} MB are needed",
-                    free / 1_000_000,
-                    needed / 1_000_000
-                ),
-            ));
-        }
-        Ok(())
-    }
 }
 
-fn no_such_file(message: String) -> Error {
+pub(super) fn no_such_file(message: String) -> Error {
     Error::new(Kind::NotFound, "file_not_found", message)
 }
 
+/// The first file that isn't known to be empty: a worker may have crashed before it wrote anything.
+pub(super) fn first_with_content(files: impl IntoIterator<Item = FileRow>) -> Option<FileRow> {
+    let mut files = files.into_iter();
+    let first = files.next()?;
+    let holds = |file: &FileRow| file.progress.bytes > 0 || file.end_reason.is_none();
+    if holds(&first) {
+        return Some(first);
+    }
+    files.find(holds).or(Some(first))
+}
+
 /// The folder of a recording's files.
-fn folder(row: &RecordingRow) -> PathBuf {
+pub(super) fn folder(row: &RecordingRow) -> PathBuf {
     let of_first = || row.files.first().and_then(|file| file.path.parent());
     row.directory
         .clone()
         .or_else(|| of_first().map(Path::to_owned))
         .unwrap_or_default()
-}
-
-/// Where the file made of these parts is: beside the first one, under a name that is free.
-fn joined_path(parts: &[PathBuf], folder: &Path) -> Result<PathBuf, Error> {
-    let Some(first) = parts.first() else {
-        return Err(Error::new(
-            Kind::Unprocessable,
-            "nothing_to_join",
-            "The recording holds nothing that could be joined",
-        ));
-    };
-    let stem = first.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = first.extension().unwrap_or_default().to_string_lossy();
-    let names = (1u32..1000).map(|number| match number {
-        1 => folder.join(format!("{stem}_joined.{extension}")),
-        number => folder.join(format!("{stem}_joined_{number}.{extension}")),
-    });
-    let mut free = names.filter(|path| path.symlink_metadata().is_err());
-    free.next()
-        .ok_or_else(|| Error::internal("naming the joined file", "no name is free"))
 }
 
 fn name_of(path: &Path) -> String {
@@ -435,22 +272,8 @@ fn name_of(path: &Path) -> String {
         .into_owned()
 }
 
-/// A file's bytes, if it is there and no larger than a picture.
-async fn read_small(path: PathBuf) -> Result<Option<Vec<u8>>, Error> {
-    blocking("reading a thumbnail", move || {
-        match std::fs::metadata(&path) {
-            Ok(metadata) if (1..=LARGEST_THUMBNAIL_BYTES).contains(&metadata.len()) => {}
-            _ => return Ok(None),
-        }
-        std::fs::read(&path)
-            .map(Some)
-            .map_err(|error| Error::internal("reading a thumbnail", error))
-    })
-    .await
-}
-
 /// Work on the disk, off the threads that serve.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     doing: &'static str,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {

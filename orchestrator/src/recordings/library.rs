@@ -11,6 +11,9 @@ use std::{
 
 /// Longest part of a file's name that comes from the session's key, in bytes.
 const LONGEST_STEM: usize = 100;
+/// What a recording's file may be, whatever was asked for: the container follows from the codec
+/// where nothing is encoded.
+const CONTAINERS: [&str; 4] = ["mp4", "webm", "mkv", "wav"];
 
 /// The folder of recordings.
 #[derive(Clone)]
@@ -18,13 +21,15 @@ pub(crate) struct Library {
     dir: PathBuf,
     reserve_bytes: u64,
     db: Db,
-    /// Names given out that are neither on the disk nor in the database yet.
+    /// Names given out that are neither on the disk nor in the database yet, without their
+    /// extensions: which one a file gets is known only once its worker has seen what is published.
     reserved: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 /// A file's name, kept from others until it is in the database.
 pub(crate) struct Reservation {
     path: PathBuf,
+    stem: PathBuf,
     reserved: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
@@ -36,7 +41,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.reserved.lock().remove(&self.path);
+        self.reserved.lock().remove(&self.stem);
     }
 }
 
@@ -82,15 +87,15 @@ impl Library {
             .map_err(|error| Error::internal("looking for disk space", error))??;
         let name = format!("{}_{}", stem(key), compact_time(at_ms));
         for number in 1u32.. {
-            let file = match number {
-                1 => format!("{name}.{extension}"),
-                number => format!("{name}_{number}.{extension}"),
+            let name = match number {
+                1 => name.clone(),
+                number => format!("{name}_{number}"),
             };
-            let Some(reservation) = self.reserve(dir.join(file)) else {
+            let Some(reservation) = self.reserve(&dir, &name, extension) else {
                 continue;
             };
-            let taken = reservation.path.symlink_metadata().is_ok()
-                || self.db.knows_path(reservation.path.clone()).await?;
+            let taken = is_taken(&reservation.stem, extension)
+                || self.db.knows_stem(reservation.stem.clone()).await?;
             if !taken {
                 return Ok(reservation);
             }
@@ -98,14 +103,14 @@ impl Library {
         Err(Error::internal("naming a recording", "no name is free"))
     }
 
-    fn reserve(&self, path: PathBuf) -> Option<Reservation> {
-        self.reserved
-            .lock()
-            .insert(path.clone())
-            .then(|| Reservation {
-                path,
-                reserved: Arc::clone(&self.reserved),
-            })
+    fn reserve(&self, dir: &Path, name: &str, extension: &str) -> Option<Reservation> {
+        let stem = dir.join(name);
+        let is_free = self.reserved.lock().insert(stem.clone());
+        is_free.then(|| Reservation {
+            path: dir.join(format!("{name}.{extension}")),
+            stem,
+            reserved: Arc::clone(&self.reserved),
+        })
     }
 
     /// Where new recordings lie.
@@ -148,13 +153,15 @@ pub(crate) fn free_bytes(folder: &Path) -> std::io::Result<u64> {
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
-/// A worker that fails early may have made the file already.
-pub(crate) fn remove_if_empty(path: &Path) {
-    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0)
+/// A worker that fails early may have made the file already. How large it is; 0 where it is gone.
+pub(crate) fn remove_if_empty(path: &Path) -> u64 {
+    let bytes = std::fs::metadata(path).map(|file| file.len());
+    if bytes.as_ref().is_ok_and(|bytes| *bytes == 0)
         && let Err(error) = std::fs::remove_file(path)
     {
         tracing::warn!(path = %path.display(), %error, "can't remove an empty file");
     }
+    bytes.unwrap_or(0)
 }
 
 /// A session's key as part of a file's name: what might mean something to a file system or a
@@ -169,6 +176,17 @@ fn stem(key: &str) -> String {
         Some(rest) => format!("_{rest}"),
         None => stem,
     }
+}
+
+/// Whether a recording of this name is on the disk, in any container.
+fn is_taken(stem: &Path, extension: &str) -> bool {
+    let mut extensions = CONTAINERS.into_iter().chain([extension]);
+    extensions.any(|extension| {
+        let mut name = stem.as_os_str().to_owned();
+        name.push(".");
+        name.push(extension);
+        Path::new(&name).symlink_metadata().is_ok()
+    })
 }
 
 fn compact_time(at_ms: i64) -> String {
@@ -236,6 +254,13 @@ mod tests {
         drop(second);
         let third = library.new_file("a:b", "mp4", AT_MS).await.unwrap();
         assert_eq!(name(&third), "a_b_20251112_120000_3.mp4");
+        // What was asked for as mp4 may become a webm file.
+        let fourth = library.new_file("a:b", "webm", AT_MS).await.unwrap();
+        assert_eq!(name(&fourth), "a_b_20251112_120000_4.webm");
+        std::fs::write(fourth.path(), "on the disk").unwrap();
+        drop(fourth);
+        let fifth = library.new_file("a:b", "mp4", AT_MS).await.unwrap();
+        assert_eq!(name(&fifth), "a_b_20251112_120000_5.mp4");
     }
 
     #[tokio::test]

@@ -3,13 +3,17 @@
 
 mod archive;
 mod choice;
+mod drafts;
 mod files;
 mod formats;
+mod joining;
 mod library;
+mod part;
 mod recording;
 pub(crate) mod recovery;
 mod retention;
 mod sidecar;
+mod thumbnails;
 
 pub(crate) use archive::{Archive, Served, Which};
 pub(crate) use choice::Choice;
@@ -18,5 +22,6 @@ pub(crate) use formats::{
     Known, Plan, check_default_format, check_default_quality, known_formats, presets,
 };
 pub(crate) use library::{Library, free_bytes, remove_if_empty};
-pub(crate) use recording::{Ended, Joined, Part, Recording, SOURCE_CHANGED, SPLIT};
+pub(crate) use part::{Part, SOURCE_CHANGED, SPLIT};
+pub(crate) use recording::{Ended, Joined, Recording};
 pub(crate) use retention::{Keeper, Policy, PolicySource};

@@ -1,18 +1,14 @@
 //! One recording, running or over, and how the API shows it.
 
+use super::Part;
 use crate::{
     clock,
     db::{FileProgress, RecordingRow},
 };
-use haven_wire::{AudioChoice, ChosenEncoders, Gap, Publisher, Split};
+use haven_wire::{AudioChoice, ChosenEncoders, Publisher, Split};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-
-/// Why a file ended that was to be split there.
-pub(crate) const SPLIT: &str = "split";
-/// Why a file ended whose publisher changed its encoding.
-pub(crate) const SOURCE_CHANGED: &str = "source_changed";
 
 /// The API's `config`: what is recorded how.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,51 +38,11 @@ pub(crate) struct Settings {
     pub(crate) split: Split,
 }
 
-/// One file of a recording.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Part {
-    /// From 1.
-    pub(crate) number: u32,
-    pub(crate) path: PathBuf,
-    pub(crate) started_at_ms: i64,
-    pub(crate) progress: FileProgress,
-    /// When nothing came, in the file's own time.
-    pub(crate) gaps: Vec<Gap>,
-    /// Why it ended; none while it is written.
-    pub(crate) end_reason: Option<String>,
-}
-
-impl Part {
-    /// A file that is about to be written.
-    pub(crate) fn new(number: u32, path: PathBuf, started_at_ms: i64) -> Self {
-        Self {
-            number,
-            path,
-            started_at_ms,
-            progress: FileProgress::default(),
-            gaps: Vec::new(),
-            end_reason: None,
-        }
-    }
-
-    /// Whether nothing was recorded between this file and the next one. A recording that was
-    /// split, or whose source changed, went on without a break.
-    fn is_followed_by_a_pause(&self) -> bool {
-        self.end_reason
-            .as_deref()
-            .is_some_and(|reason| reason != SPLIT && reason != SOURCE_CHANGED)
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "part": self.number,
-            "path": self.path.to_string_lossy(),
-            "start_time": clock::rfc3339(self.started_at_ms),
-            "duration_s": clock::seconds(self.progress.duration_ms),
-            "bytes": self.progress.bytes,
-            "dropped_frames": self.progress.dropped_frames,
-            "reason": self.end_reason,
-        })
+impl Settings {
+    /// Whether a worker can be told to go on. Not of a recording of a version that stored nothing
+    /// of it, or of what can't be read.
+    pub(crate) fn are_known(&self) -> bool {
+        !self.quality.is_empty() && !self.extension.is_empty()
     }
 }
 
@@ -135,14 +91,7 @@ fn stored<T: Default + DeserializeOwned>(id: i64, text: &str) -> T {
 impl Recording {
     /// A recording as it was stored.
     pub(crate) fn from_row(row: RecordingRow) -> Self {
-        let parts = row.files.into_iter().map(|file| Part {
-            number: file.part,
-            path: file.path,
-            started_at_ms: file.started_at_ms,
-            progress: file.progress,
-            gaps: file.gaps,
-            end_reason: file.end_reason,
-        });
+        let parts = row.files.into_iter().map(Part::from);
         Self {
             id: row.id,
             session_id: row.session_id,
@@ -166,11 +115,21 @@ impl Recording {
         }
     }
 
-    /// The newest file that is being written. For a moment the one before it may be, too.
+    /// The files that are being written: one, and for a moment the one before it.
+    pub(crate) fn open_parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| part.end_reason.is_none())
+    }
+
+    /// The newest file that is being written.
     pub(crate) fn open_part(&mut self) -> Option<&mut Part> {
         self.parts
             .last_mut()
             .filter(|part| part.end_reason.is_none())
+    }
+
+    /// The file of this number.
+    pub(crate) fn part(&mut self, number: u32) -> Option<&mut Part> {
+        self.parts.iter_mut().find(|part| part.number == number)
     }
 
     /// The file at this path, or the one that is being written where no path was told.
@@ -323,6 +282,8 @@ impl Recording {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::recordings::SPLIT;
+    use haven_wire::Gap;
 
     /// A recording of three files, for tests.
     pub(crate) fn recording() -> Recording {

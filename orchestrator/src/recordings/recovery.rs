@@ -5,12 +5,19 @@ use super::{Archive, Recording};
 use crate::{
     Error, clock,
     db::{Db, FileProgress, WantedSession},
-    worker::Workers,
+    error::Kind,
+    worker::{FILE_LOCKED, FILE_MISSING, Workers},
 };
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio_util::sync::CancellationToken;
 
 /// Why a recording ended whose server died.
 const INTERRUPTED: &str = "interrupted";
+/// A larger file is never taken for a header without anything behind it.
+const LARGEST_LEFTOVER_BYTES: u64 = 64 << 10;
 
 /// What a former server left: sessions that should run, and recordings that have no end or are to
 /// go on.
@@ -36,8 +43,10 @@ impl Wreck {
             sessions,
             recordings: rows
                 .into_iter()
-                .map(|row| (row.wanted, row))
-                .map(|(wanted, row)| (Recording::from_row(row), wanted))
+                .map(|row| (row.wanted, Recording::from_row(row)))
+                // An older version didn't store how a recording goes on.
+                .map(|(wanted, one)| (wanted && one.settings.are_known(), one))
+                .map(|(wanted, one)| (one, wanted))
                 .collect(),
         })
     }
@@ -89,15 +98,15 @@ async fn recover_one(db: &Db, workers: &Workers, recording: Recording) -> Result
     let id = recording.id;
     // One that ended with its server, as it should.
     if recording.ended.is_some() {
-        return db.give_up_recording(id).await;
+        return db.want_recording(id, false).await;
     }
     let mut end_ms = recording.started_at_ms;
     for mut part in recording.parts {
         if part.end_reason.is_none() {
-            part.progress = measure_or(workers, &part.path, part.progress).await;
-            let reason = Some(INTERRUPTED.to_owned());
-            db.store_part(id, part.number, part.progress, part.gaps, reason)
-                .await?;
+            let hurry = CancellationToken::new();
+            let measured = measure(workers, &part.path, part.progress, &hurry).await;
+            part.progress = measured.progress();
+            db.store_part(id, part.row(Some(INTERRUPTED))).await?;
         }
         let length_ms = part.progress.duration_ms;
         end_ms = end_ms.max(part.started_at_ms.saturating_add_unsigned(length_ms));
@@ -109,25 +118,69 @@ async fn recover_one(db: &Db, workers: &Workers, recording: Recording) -> Result
     Ok(())
 }
 
-/// The true length of a file; where it can't be had, what was known of it.
-pub(crate) async fn measure_or(
+/// What is found of a file whose worker is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measured {
+    /// Its true length.
+    Plays(FileProgress),
+    /// It can't be measured: what was known of it.
+    Known(FileProgress),
+    /// Nothing in it plays, and it is hardly more than its header.
+    Nothing(FileProgress),
+}
+
+impl Measured {
+    pub(crate) fn progress(&self) -> FileProgress {
+        match self {
+            Self::Plays(progress) | Self::Known(progress) | Self::Nothing(progress) => *progress,
+        }
+    }
+}
+
+/// Finds the true length of a file. One that an orphaned worker still holds is waited for, until
+/// `hurry` is cancelled.
+pub(crate) async fn measure(
     workers: &Workers,
     path: &Path,
     known: FileProgress,
-) -> FileProgress {
-    match workers.measure(path).await {
-        Ok(measure) => FileProgress {
-            duration_ms: measure.duration_ms,
-            bytes: measure.bytes,
-            ..known
-        },
-        Err(error) => {
-            tracing::warn!(path = %path.display(), error = error.chain(), "a file can't be measured");
-            let bytes = std::fs::metadata(path).map(|metadata| metadata.len());
-            FileProgress {
-                bytes: bytes.unwrap_or(known.bytes),
-                ..known
+    hurry: &CancellationToken,
+) -> Measured {
+    let error = loop {
+        match workers.measure(path).await {
+            Ok(measure) => {
+                return Measured::Plays(FileProgress {
+                    duration_ms: measure.duration_ms,
+                    bytes: measure.bytes,
+                    ..known
+                });
             }
+            Err(error) if error.code() == FILE_LOCKED && !hurry.is_cancelled() => {
+                tracing::warn!(path = %path.display(), "a file is still being written");
+            }
+            Err(error) => break error,
         }
+    };
+    tracing::warn!(path = %path.display(), error = error.chain(), "a file can't be measured");
+    let bytes = tokio::fs::metadata(path).await.map(|file| file.len());
+    let is_missing = error.code() == FILE_MISSING;
+    let bytes = bytes.unwrap_or(if is_missing { 0 } else { known.bytes });
+    let progress = FileProgress { bytes, ..known };
+    let is_unfit = error.kind() == Kind::Unprocessable && bytes < LARGEST_LEFTOVER_BYTES;
+    match is_missing || bytes == 0 || is_unfit {
+        true => Measured::Nothing(FileProgress {
+            duration_ms: 0,
+            ..progress
+        }),
+        false => Measured::Known(progress),
+    }
+}
+
+/// Removes a file in which nothing plays.
+pub(crate) async fn remove_leftover(path: PathBuf) {
+    match tokio::fs::remove_file(&path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "an empty file can't be removed");
+        }
+        _ => tracing::info!(path = %path.display(), "nothing was recorded in this file"),
     }
 }

@@ -2,10 +2,25 @@
 //! free space on the disk. Off unless configured; never what is kept or being written.
 
 use super::Archive;
-use crate::{clock, db::Candidate};
-use std::{path::Path, sync::Arc};
+use crate::{backoff::Backoff, clock, db::Candidate};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
+/// Why a recording went whose disk was nearly full.
+const FREE_DISK: &str = "free_disk";
+/// When a recording is tried again that could not be deleted: first, and at the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(10);
+const LONGEST_RETRY: Duration = Duration::from_secs(3600);
+/// How long no recording is deleted for free space after that has freed none.
+const FUTILE_PAUSE: Duration = Duration::from_secs(60);
 
 /// What is kept for how long. None stands for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,15 +39,33 @@ pub(crate) struct Policy {
 pub(crate) type PolicySource = Arc<dyn Fn() -> Policy + Send + Sync>;
 
 /// Deletes what the policy doesn't keep.
-#[derive(Clone)]
 pub(crate) struct Keeper {
     archive: Archive,
     policy: PolicySource,
+    /// Recordings that could not be deleted: when they are tried again.
+    failed: HashMap<i64, (Backoff, Instant)>,
+    /// Until when nothing is deleted for free space: it has freed none.
+    futile_until: Option<Instant>,
+    /// Whether free space could be asked for.
+    is_known: bool,
+}
+
+/// The disk whose free space counts.
+struct Disk {
+    free_bytes: u64,
+    /// The folders of recordings that lie on it.
+    folders: HashSet<PathBuf>,
 }
 
 impl Keeper {
     pub(crate) fn new(archive: Archive, policy: PolicySource) -> Self {
-        Self { archive, policy }
+        Self {
+            archive,
+            policy,
+            failed: HashMap::new(),
+            futile_until: None,
+            is_known: true,
+        }
     }
 
     /// The policy in force.
@@ -45,63 +78,138 @@ impl Keeper {
         self.archive.describe_again().await;
     }
 
-    /// Deletes what is too much. `running_bytes` is what is being written, on the disk of which
-    /// `folder` is a part.
-    pub(crate) async fn retain(&self, folder: &Path, running_bytes: u64) {
+    /// Deletes what is too much. `running_bytes` is what is being written, `folder` where new
+    /// recordings lie: free space is that of its disk.
+    pub(crate) async fn retain(&mut self, folder: &Path, running_bytes: u64) {
         let policy = self.policy();
-        let free_bytes = match policy.retain_free_bytes {
-            Some(_) => super::library::free_bytes(folder).ok(),
-            None => None,
-        };
         let candidates = match self.archive.candidates().await {
             Ok(candidates) => candidates,
             Err(error) => return tracing::error!(error = error.chain(), "retention"),
         };
+        let now = Instant::now();
+        let mut total = running_bytes + candidates.iter().map(|one| one.bytes).sum::<u64>();
+        let known: HashSet<i64> = candidates.iter().map(|one| one.id).collect();
+        self.failed.retain(|id, _| known.contains(id));
+        self.futile_until = self.futile_until.filter(|until| *until > now);
+        let mut disk = match policy.retain_free_bytes {
+            Some(_) if self.futile_until.is_none() => self.look(folder, &candidates).await,
+            _ => None,
+        };
+        let waits = |one: &Candidate| self.failed.get(&one.id).is_some_and(|(_, at)| *at > now);
+        let mut left: Vec<_> = candidates
+            .into_iter()
+            .filter(|one| !one.kept && !waits(one))
+            .collect();
         let now_ms = clock::now_ms();
-        for (id, reason) in doomed(&candidates, &policy, now_ms, running_bytes, free_bytes) {
-            match self.archive.delete(id, reason).await {
-                Ok(()) => tracing::info!(recording_id = id, reason, "a recording was deleted"),
-                Err(error) => {
-                    tracing::warn!(recording_id = id, error = error.chain(), "retention");
-                }
+        while let Some((index, reason)) = next_doomed(&left, &policy, now_ms, total, disk.as_ref())
+        {
+            let one = left.remove(index);
+            if !self.delete(&one, reason).await {
+                continue;
+            }
+            total = total.saturating_sub(one.bytes);
+            disk = self.look_again(folder, disk, reason).await;
+        }
+    }
+
+    /// Whether the recording is gone. One that stays doesn't keep the others from going.
+    async fn delete(&mut self, one: &Candidate, reason: &'static str) -> bool {
+        let id = one.id;
+        match self.archive.delete(id, reason).await {
+            Ok(()) => {
+                self.failed.remove(&id);
+                true
+            }
+            Err(error) => {
+                let first = || (Backoff::new(FIRST_RETRY, LONGEST_RETRY), Instant::now());
+                let (backoff, at) = self.failed.entry(id).or_insert_with(first);
+                let pause = backoff.next(rand::random());
+                *at = Instant::now() + pause;
+                let error = error.chain();
+                tracing::warn!(
+                    recording_id = id,
+                    error,
+                    ?pause,
+                    "a recording can't be deleted"
+                );
+                false
             }
         }
     }
+
+    async fn look(&mut self, folder: &Path, candidates: &[Candidate]) -> Option<Disk> {
+        let folder = folder.to_owned();
+        let folders: HashSet<_> = candidates.iter().map(|one| one.folder.clone()).collect();
+        let asked = tokio::task::spawn_blocking(move || look(&folder, folders)).await;
+        let disk = asked.map_err(io::Error::other).flatten();
+        if self.is_known
+            && let Err(error) = &disk
+        {
+            tracing::warn!(%error, "free space is not known: nothing is deleted for it");
+        }
+        self.is_known = disk.is_ok();
+        disk.ok()
+    }
+
+    /// The disk after a deletion. Where that freed nothing, as of a file that somebody still
+    /// reads, another one is not deleted for it so soon.
+    async fn look_again(
+        &mut self,
+        folder: &Path,
+        disk: Option<Disk>,
+        reason: &str,
+    ) -> Option<Disk> {
+        let before = disk?;
+        let now = self.look(folder, &[]).await?;
+        if reason == FREE_DISK && now.free_bytes <= before.free_bytes {
+            tracing::warn!("deleting a recording has freed no space");
+            self.futile_until = Some(Instant::now() + FUTILE_PAUSE);
+            return None;
+        }
+        Some(Disk {
+            free_bytes: now.free_bytes,
+            folders: before.folders,
+        })
+    }
 }
 
-/// What is to be deleted and why, of recordings in the order of their ends.
-fn doomed(
-    candidates: &[Candidate],
+fn look(folder: &Path, mut folders: HashSet<PathBuf>) -> io::Result<Disk> {
+    let device = |folder: &Path| std::fs::metadata(folder).map(|metadata| metadata.dev());
+    let this = device(folder)?;
+    folders.retain(|other| device(other).is_ok_and(|other| other == this));
+    Ok(Disk {
+        free_bytes: super::library::free_bytes(folder)?,
+        folders,
+    })
+}
+
+/// What is to be deleted next and why, of recordings in the order of their ends.
+fn next_doomed(
+    left: &[Candidate],
     policy: &Policy,
     now_ms: i64,
-    running_bytes: u64,
-    free_bytes: Option<u64>,
-) -> Vec<(i64, &'static str)> {
-    let mut total: u64 = running_bytes + candidates.iter().map(|one| one.bytes).sum::<u64>();
-    let mut free = free_bytes;
+    total_bytes: u64,
+    disk: Option<&Disk>,
+) -> Option<(usize, &'static str)> {
     let oldest_end_ms = policy.retain_days.map(|days| {
         let days = i64::try_from(days).unwrap_or(i64::MAX);
         now_ms.saturating_sub(days.saturating_mul(DAY_MS))
     });
-    let mut doomed = Vec::new();
-    for one in candidates.iter().filter(|one| !one.kept) {
+    let full = disk
+        .zip(policy.retain_free_bytes)
+        .filter(|(disk, least)| disk.free_bytes < *least);
+    left.iter().enumerate().find_map(|(index, one)| {
         let reason = if oldest_end_ms.is_some_and(|oldest| one.ended_at_ms < oldest) {
             "age"
-        } else if policy.retain_bytes.is_some_and(|most| total > most) {
+        } else if policy.retain_bytes.is_some_and(|most| total_bytes > most) {
             "total_bytes"
-        } else if free
-            .zip(policy.retain_free_bytes)
-            .is_some_and(|(free, least)| free < least)
-        {
-            "free_disk"
+        } else if full.is_some_and(|(disk, _)| disk.folders.contains(&one.folder)) {
+            FREE_DISK
         } else {
-            continue;
+            return None;
         };
-        total = total.saturating_sub(one.bytes);
-        free = free.map(|free| free.saturating_add(one.bytes));
-        doomed.push((one.id, reason));
-    }
-    doomed
+        Some((index, reason))
+    })
 }
 
 #[cfg(test)]
@@ -109,18 +217,36 @@ mod tests {
     use super::*;
 
     fn candidates() -> Vec<Candidate> {
-        (1..=4)
+        (2..=4)
             .map(|id| Candidate {
                 id,
                 ended_at_ms: id * DAY_MS,
                 bytes: 100,
-                kept: id == 1,
+                kept: false,
+                folder: format!("/disk{}", id % 2).into(),
             })
             .collect()
     }
 
+    /// All that goes where every deletion frees what it should. Beside it, a kept recording of 100
+    /// bytes.
     fn ids(policy: &Policy, running: u64, free: Option<u64>) -> Vec<(i64, &'static str)> {
-        doomed(&candidates(), policy, 5 * DAY_MS, running, free)
+        let (mut left, mut total, mut doomed) = (candidates(), 400 + running, Vec::new());
+        let mut disk = free.map(|free_bytes| Disk {
+            free_bytes,
+            folders: ["/disk0".into()].into(),
+        });
+        while let Some((index, reason)) =
+            next_doomed(&left, policy, 5 * DAY_MS, total, disk.as_ref())
+        {
+            let one = left.remove(index);
+            total -= one.bytes;
+            if let Some(disk) = &mut disk {
+                disk.free_bytes += one.bytes;
+            }
+            doomed.push((one.id, reason));
+        }
+        doomed
     }
 
     #[test]
@@ -158,10 +284,10 @@ mod tests {
             ..Policy::default()
         };
         assert_eq!(ids(&policy, 0, Some(1000)), []);
-        assert_eq!(
-            ids(&policy, 0, Some(850)),
-            [(2, "free_disk"), (3, "free_disk")]
-        );
+        assert_eq!(ids(&policy, 0, Some(950)), [(2, FREE_DISK)]);
+        // What lies on another disk would free nothing of this one.
+        let all_here = [(2, FREE_DISK), (4, FREE_DISK)];
+        assert_eq!(ids(&policy, 0, Some(0)), all_here);
         assert_eq!(ids(&policy, 0, None), []);
     }
 }

@@ -4,18 +4,18 @@ use super::{
     ending,
     recording::Active,
     registry::Context,
+    restarts::Restarts,
     source::Target,
     state::{Failure, Phase, View},
     stream_info::StreamInfo,
     supervision::next_event,
     takeup::TakenUp,
+    writes::Unwritten,
 };
 use crate::{
-    Error,
-    backoff::Backoff,
-    clock,
-    db::{FileProgress, NewSession},
-    recordings::{Plan, Recording},
+    Error, clock,
+    db::NewSession,
+    recordings::{Plan, Recording, recovery::Measured},
     watch::relay,
     worker::Worker,
 };
@@ -23,9 +23,10 @@ use haven_wire::{EndReason, RoomAccess, Source};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 use viewer_socket::{CloseReason, Hub, HubOptions, State, Status};
 
 /// How long a start waits for the stream's description, which runs beside the joining.
@@ -77,7 +78,7 @@ pub(super) enum Finding {
     Measured {
         recording_id: i64,
         part: u32,
-        progress: FileProgress,
+        measured: Measured,
     },
 }
 
@@ -92,12 +93,9 @@ pub(super) struct Actor {
     pub(super) generation: u32,
     /// Whether the worker has said that it is in the room.
     pub(super) joined: bool,
-    pub(super) launched_at: Instant,
     /// Since when no worker is in the room.
     pub(super) lost_at: Option<Instant>,
-    /// Workers that have failed in a row.
-    pub(super) crashes: u32,
-    pub(super) backoff: Backoff,
+    pub(super) restarts: Restarts,
     pub(super) restart_at: Option<Instant>,
     /// Until when the room must be joined, while it isn't.
     pub(super) start_deadline: Option<Instant>,
@@ -106,6 +104,10 @@ pub(super) struct Actor {
     pub(super) ended: Option<EndReason>,
     pub(super) recordings: Vec<Active>,
     pub(super) findings: JoinSet<Finding>,
+    /// What could not be stored yet.
+    pub(super) unwritten: Unwritten,
+    /// Cancelled once the session ends: a file that somebody still holds isn't waited for.
+    pub(super) ending: CancellationToken,
     /// What goes on that another server has begun.
     pub(super) taken_up: Option<Box<TakenUp>>,
 
@@ -155,16 +157,16 @@ impl Actor {
             worker: None,
             generation: 0,
             joined: false,
-            launched_at: Instant::now(),
             lost_at: None,
-            crashes: 0,
-            backoff: Backoff::new(timings.first_restart, timings.longest_restart),
+            restarts: Restarts::new(&timings),
             restart_at: None,
             start_deadline: Some(Instant::now() + timings.start),
             stream_info_known: false,
             ended: None,
             recordings: Vec::new(),
             findings: JoinSet::new(),
+            unwritten: Unwritten::default(),
+            ending: CancellationToken::new(),
             taken_up: None,
             commands,
             hub: hub.clone(),
@@ -197,7 +199,7 @@ impl Actor {
                 }
                 Some(finding) = self.findings.join_next() => match finding {
                     Ok(finding) => self.on_finding(finding).await,
-                    Err(error) => self.fail(&Error::internal("running the session", error)),
+                    Err(error) => self.on_failed_task(error).await,
                 },
                 () = sleep_until(deadline) => self.on_deadline().await,
             }
@@ -256,8 +258,19 @@ impl Actor {
             Finding::Measured {
                 recording_id,
                 part,
-                progress,
-            } => self.on_measured(recording_id, part, progress).await,
+                measured,
+            } => self.on_measured(recording_id, part, measured).await,
+        }
+    }
+
+    /// A task beside the actor has panicked.
+    async fn on_failed_task(&mut self, error: JoinError) {
+        let task = error.id();
+        let error = Error::internal("running the session", error);
+        if self.on_measuring_failed(task).await {
+            tracing::error!(error = error.chain(), "a file can't be measured");
+        } else {
+            self.fail(&error);
         }
     }
 
@@ -309,6 +322,7 @@ impl Actor {
             _ => CloseReason::session_ended(),
         });
         self.view.end_reason = Some(reason);
+        self.ending.cancel();
         if let Some(worker) = &self.worker {
             worker.stop();
         }
@@ -322,8 +336,9 @@ impl Actor {
         [
             self.start_deadline,
             self.restart_at,
-            self.steady_deadline(),
+            self.restarts.steady_deadline(),
             self.recording_deadline(),
+            self.unwritten.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -337,14 +352,15 @@ impl Actor {
             self.fail(&ending::start_timed_out());
         }
         if self.restart_at.is_some_and(|deadline| deadline <= now) {
-            self.restart_at = None;
-            self.find_source();
+            self.on_restart();
         }
-        if self
-            .steady_deadline()
-            .is_some_and(|deadline| deadline <= now)
-        {
+        let steady_at = self.restarts.steady_deadline();
+        if steady_at.is_some_and(|deadline| deadline <= now) {
             self.on_steady().await;
+        }
+        let write_at = self.unwritten.deadline();
+        if write_at.is_some_and(|deadline| deadline <= now) {
+            self.write_again().await;
         }
         self.on_recording_deadline(now);
     }
@@ -352,6 +368,7 @@ impl Actor {
     async fn end(mut self) -> Over {
         let reason = self.view.end_reason.clone().unwrap_or_default();
         self.end_recordings(&reason).await;
+        self.write_again().await;
         let (db, id) = (&self.context.db, self.view.session_id);
         log_failure(match self.view.failure {
             Some(_) => db.forget_session(id).await,

@@ -3,16 +3,14 @@
 use crate::{Error, error::Kind};
 use haven_wire::EndReason;
 
-/// The stored reason of a session that a worker has ended; none when the worker only stopped,
-/// which nobody asked it for: it is replaced.
-pub(super) fn reason(ended: &EndReason) -> Option<String> {
+/// The stored reason of a session whose worker has found the room's end. None where a worker only
+/// failed or stopped, which nobody asked it for: it is replaced.
+pub(super) fn final_reason(ended: &EndReason) -> Option<String> {
     match ended {
-        EndReason::Stopped => None,
         EndReason::RoomDeleted => Some("room_deleted".into()),
         EndReason::NoPublisher => Some("no_publisher".into()),
         EndReason::NotAuthorized { message } => Some(format!("error: not authorized: {message}")),
-        EndReason::Connection { message } => Some(format!("error: connection: {message}")),
-        EndReason::Error { message } => Some(format!("error: {message}")),
+        EndReason::Stopped | EndReason::Connection { .. } | EndReason::Error { .. } => None,
     }
 }
 

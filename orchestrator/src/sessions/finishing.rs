@@ -3,7 +3,8 @@
 use super::{
     actor::{Actor, SHUTDOWN, Selector, log_failure},
     keeper::DISK_FULL,
-    recording::{StartReply, file_progress},
+    recording::{Active, StartReply, file_progress},
+    writes::End,
 };
 use crate::{
     Error, clock,
@@ -78,23 +79,22 @@ impl Actor {
             return Ok(());
         }
         active.stop_reason = Some(reason.to_owned());
-        log_failure(db.give_up_recording(id).await);
-        let Some(active) = self.active(id) else {
-            return Ok(());
+        // Noted first: a server that dies meanwhile doesn't undo it.
+        log_failure(db.want_recording(id, false).await);
+        let is_written = |active: &Active| {
+            active.complete.is_none() && active.recording.open_parts().next().is_some()
         };
-        // What is being measured ends once that is done.
-        if active.measuring > 0 {
-            return Ok(());
-        }
-        if active.recording.open_part().is_none() {
-            self.finish(id, reason).await;
+        if !self.active(id).is_some_and(|active| is_written(active)) {
+            self.finish_once_measured(id, reason).await;
             return Ok(());
         }
         let told = self.tell_worker(ServerMessage::StopRecording { recording_id: id });
         if told.is_err()
             && let Some(active) = self.active(id)
         {
+            // It goes on, also under another server.
             active.stop_reason = None;
+            log_failure(db.want_recording(id, true).await);
         }
         told
     }
@@ -119,29 +119,61 @@ impl Actor {
         let reason = match (error, &active.stop_reason) {
             (Some(error), _) if disk_full => {
                 tracing::error!(recording_id = id, error, "a recording ends");
-                DISK_FULL.into()
+                Some(DISK_FULL.into())
             }
-            (Some(error), _) => format!("error: {error}"),
-            (None, Some(reason)) => reason.clone(),
-            (None, None) => end_reason.unwrap_or_else(|| "stopped".into()),
+            (Some(error), _) => Some(format!("error: {error}")),
+            (None, Some(reason)) => Some(reason.clone()),
+            (None, None) => end_reason,
         };
-        self.end_part(progress, &reason).await;
-        self.finish(id, &reason).await;
+        match reason {
+            Some(reason) => {
+                self.end_part(progress, &reason).await;
+                self.finish_once_measured(id, &reason).await;
+            }
+            None => self.hold_complete_part(progress).await,
+        }
     }
 
-    /// The worker can't make this recording: nothing of it is left.
-    pub(super) async fn refuse(&mut self, id: i64, why: &str, reply: StartReply) {
-        let refused = self.index(id).map(|index| self.recordings.remove(index));
-        for part in refused.iter().flat_map(|active| &active.recording.parts) {
-            remove_if_empty(&part.path);
+    /// The worker stops, and nobody asked it to. Its last words, or its absence, tell whether the
+    /// session ends or goes on under another worker, and this recording with it.
+    async fn hold_complete_part(&mut self, told: &RecordingProgress) {
+        let Some(active) = self.active(told.recording_id) else {
+            return;
+        };
+        let Some(part) = active.recording.part_at(&told.path) else {
+            return;
+        };
+        part.progress = file_progress(told);
+        part.gaps.clone_from(&told.gaps);
+        let row = part.row(None);
+        active.complete = Some(row.part);
+        let starting = active.starting.take();
+        let recording = active.recording.clone();
+        self.store_part(told.recording_id, row).await;
+        if let Some((reply, _)) = starting {
+            let _ = reply.send(Ok(recording));
         }
-        log_failure(self.context.db.forget_recording(id).await);
+    }
+
+    /// The worker can't make this recording: nothing of it is left, but for what it has written.
+    pub(super) async fn refuse(&mut self, id: i64, why: &str, reply: StartReply) {
         let message = format!("The recording can't be started: {why}");
-        let _ = reply.send(Err(Error::new(
-            Kind::Unavailable,
-            "recording_failed",
-            message,
-        )));
+        let refusal = Error::new(Kind::Unavailable, "recording_failed", message);
+        let Some(active) = self.active(id) else {
+            return drop(reply.send(Err(refusal)));
+        };
+        let parts = &mut active.recording.parts;
+        for part in parts.iter_mut() {
+            let bytes = remove_if_empty(&part.path);
+            part.progress.bytes = part.progress.bytes.max(bytes);
+        }
+        if parts.iter().any(|part| part.progress.bytes > 0) {
+            self.finish(id, &format!("error: {why}")).await;
+            return drop(reply.send(Err(refusal)));
+        }
+        let refused = self.index(id).map(|index| self.recordings.remove(index));
+        log_failure(self.context.db.forget_recording(id).await);
+        let _ = reply.send(Err(refusal));
         // There is nothing to stop any more.
         for (reply, _) in refused.into_iter().flat_map(|active| active.stopping) {
             let _ = reply.send(Ok(None));
@@ -170,17 +202,27 @@ impl Actor {
         (progress, gaps): (FileProgress, Option<Vec<Gap>>),
         reason: &str,
     ) {
-        let db = self.context.db.clone();
-        let Some(active) = self.active(id) else {
-            return;
-        };
-        let mut parts = active.recording.parts.iter_mut();
-        if let Some(part) = parts.find(|part| part.number == number && part.end_reason.is_none()) {
+        let part = self
+            .active(id)
+            .and_then(|active| active.recording.part(number))
+            .filter(|part| part.end_reason.is_none());
+        if let Some(part) = part {
             part.progress = progress;
             part.gaps = gaps.unwrap_or_else(|| std::mem::take(&mut part.gaps));
             part.end_reason = Some(reason.to_owned());
-            let (gaps, reason) = (part.gaps.clone(), part.end_reason.clone());
-            log_failure(db.store_part(id, number, progress, gaps, reason).await);
+            let row = part.row(Some(reason));
+            self.store_part(id, row).await;
+        }
+    }
+
+    /// Ends a recording of which nothing is written any more, as soon as the length of all its
+    /// files is known.
+    pub(super) async fn finish_once_measured(&mut self, id: i64, reason: &str) {
+        match self.active(id) {
+            Some(active) if !active.measuring.is_empty() => {
+                active.stop_reason = Some(reason.to_owned());
+            }
+            _ => self.finish(id, reason).await,
         }
     }
 
@@ -195,26 +237,25 @@ impl Actor {
         let wanted = ends_with_server && active.stop_reason.is_none();
         let mut recording = active.recording;
         let at_ms = clock::now_ms();
-        let db = &self.context.db;
         for part in &mut recording.parts {
             if part.end_reason.is_none() {
                 part.end_reason = Some(reason.to_owned());
-                let (gaps, why) = (part.gaps.clone(), part.end_reason.clone());
-                log_failure(
-                    db.store_part(id, part.number, part.progress, gaps, why)
-                        .await,
-                );
+                self.store_part(id, part.row(Some(reason))).await;
             }
         }
-        recording.ended = Some(Ended {
-            at_ms,
-            reason: reason.to_owned(),
-        });
+        let reason = reason.to_owned();
         let config = serde_json::to_string(&recording.config).ok();
-        let stored = db.end_recording(id, at_ms, reason.to_owned(), config, wanted);
-        log_failure(stored.await);
+        let end = End {
+            id,
+            at_ms,
+            reason: reason.clone(),
+            config,
+            wanted,
+        };
+        self.store_end(end).await;
         let key = &self.view.key;
         tracing::info!(recording_id = id, key, reason, "recording ended");
+        recording.ended = Some(Ended { at_ms, reason });
         self.context.archive.describe(id).await;
         let kind = match recording.state() {
             "failed" => "recording.failed",

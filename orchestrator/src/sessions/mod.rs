@@ -7,11 +7,13 @@ mod finishing;
 pub(crate) mod keeper;
 mod recording;
 mod registry;
+mod restarts;
 mod source;
 mod state;
 mod stream_info;
 mod supervision;
 mod takeup;
+mod writes;
 
 pub(crate) use actor::Selector;
 pub(crate) use recording::{ALREADY_RECORDING, RECORDING_ENDING};

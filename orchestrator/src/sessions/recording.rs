@@ -27,6 +27,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const ALREADY_RECORDING: &str = "already_recording";
 pub(crate) const RECORDING_ENDING: &str = "recording_ending";
 
+/// How often the length of a file that grows is stored.
+const STORE_INTERVAL: Duration = Duration::from_secs(10);
+
 pub(super) type StartReply = oneshot::Sender<Result<Recording, Error>>;
 
 /// A recording that isn't over, and who waits for it.
@@ -39,9 +42,21 @@ pub(super) struct Active {
     /// Why its end was asked for: a crash doesn't continue it.
     pub(super) stop_reason: Option<String>,
     /// Files that a crash has cut and that are being measured.
-    pub(super) measuring: usize,
+    pub(super) measuring: Vec<Measuring>,
     /// Why a file ended that is found cut.
     pub(super) cut_reason: &'static str,
+    /// The file that the worker has completed without being asked to. Whether the recording goes on
+    /// is known once that worker is gone.
+    pub(super) complete: Option<u32>,
+    /// When the file's length was stored last.
+    stored_at: Instant,
+}
+
+/// A file that is being measured, and by which task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Measuring {
+    pub(super) part: u32,
+    pub(super) task: tokio::task::Id,
 }
 
 /// Why a file ended whose worker died.
@@ -54,8 +69,10 @@ impl Active {
             starting: None,
             stopping: Vec::new(),
             stop_reason: None,
-            measuring: 0,
+            measuring: Vec::new(),
             cut_reason: CRASHED,
+            complete: None,
+            stored_at: Instant::now(),
         }
     }
 
@@ -63,11 +80,11 @@ impl Active {
         self.recording.clone()
     }
 
-    /// Its last file is complete, and it is to go on.
+    /// Nothing of it is being written, and it is to go on. Files that a crash has cut may still be
+    /// measured.
     pub(super) fn is_cut(&self) -> bool {
-        let last = self.recording.parts.last();
-        last.is_none_or(|part| part.end_reason.is_some())
-            && self.measuring == 0
+        self.recording.open_parts().next().is_none()
+            && self.starting.is_none()
             && self.stop_reason.is_none()
     }
 
@@ -228,9 +245,13 @@ impl Actor {
             if let Some(extension) = path.extension().and_then(|text| text.to_str()) {
                 active.recording.config.format = extension.to_owned();
             }
-            part.path.clone_from(&path);
-            log_failure(context.db.rename_part(id, part.number, path).await);
+            part.path = path;
+            let row = part.row(None);
+            self.store_part(id, row).await;
         }
+        let Some(active) = self.active(id) else {
+            return;
+        };
         let first = active.recording.parts.len() == 1;
         let (recording, starting) = (active.recording.clone(), active.starting.take());
         context.archive.describe(id).await;
@@ -258,19 +279,20 @@ impl Actor {
         let before = (part.gaps.len(), part.progress.dropped_frames);
         part.progress = file_progress(progress);
         part.gaps.clone_from(&progress.gaps);
-        // What a file itself doesn't tell after a crash.
-        if before != (part.gaps.len(), part.progress.dropped_frames) {
-            let gaps = part.gaps.clone();
-            log_failure(
-                db.store_part(id, part.number, part.progress, gaps, None)
-                    .await,
-            );
+        // What a file itself doesn't tell after a crash, and what is known of one that can't be
+        // measured then.
+        let is_new = before != (part.gaps.len(), part.progress.dropped_frames);
+        let row = part.row(None);
+        if let Some(active) = self.active(id)
+            && (is_new || active.stored_at.elapsed() >= STORE_INTERVAL)
+        {
+            active.stored_at = Instant::now();
+            log_failure(db.store_part(id, row).await);
         }
     }
 
     /// The worker goes on in a further file.
     pub(super) async fn on_part_started(&mut self, id: i64, path: PathBuf) {
-        let db = self.context.db.clone();
         let Some(active) = self.active(id) else {
             return;
         };
@@ -280,10 +302,11 @@ impl Actor {
         }
         let number = active.recording.next_part();
         let at_ms = clock::now_ms();
-        let part = Part::new(number, path.clone(), at_ms);
+        let part = Part::new(number, path, at_ms);
+        let row = part.row(None);
         active.recording.parts.push(part);
         let recording = active.recording.clone();
-        log_failure(db.insert_part(id, number, path, at_ms).await);
+        self.store_part(id, row).await;
         self.recording_event("recording.part_started", &recording);
     }
 

@@ -162,9 +162,10 @@ impl Handle {
         self.ended().await;
     }
 
-    /// Has every recording finalised, for a reason of the server's own. Doesn't wait for it.
-    pub(crate) async fn end_recordings(&self, reason: &'static str) {
-        let _ = self.commands.send(Command::EndRecordings { reason }).await;
+    /// Has every recording finalised, for a reason of the server's own. Doesn't wait for it, nor
+    /// for a session that is busy: who asks comes again.
+    pub(crate) fn end_recordings(&self, reason: &'static str) {
+        let _ = self.commands.try_send(Command::EndRecordings { reason });
     }
 
     /// Starts a recording.

@@ -142,13 +142,16 @@ impl Sources {
                     "stream_not_found",
                     format!("Stream not found or not live for mint_id: {mint}"),
                 )),
-                Err(error) => Err(Error::new(
-                    Kind::BadGateway,
-                    "token_unavailable",
-                    format!("Failed to get livestream token for mint_id: {mint}"),
-                )
-                .caused_by(error)),
+                Err(error) => Err(token_unavailable(mint.as_str()).caused_by(error)),
             },
+        }
+    }
+
+    /// How long nobody may be asked again for what opens the room.
+    pub(crate) fn held_back(&self, target: &Target) -> Duration {
+        match target {
+            Target::Mint(_) => self.pumpfun.upstream().joins_paused_for(),
+            Target::Room(_) | Target::Demo => Duration::ZERO,
         }
     }
 
@@ -193,6 +196,14 @@ impl Sources {
             token,
         })
     }
+}
+
+fn token_unavailable(mint: &str) -> Error {
+    Error::new(
+        Kind::BadGateway,
+        "token_unavailable",
+        format!("Failed to get livestream token for mint_id: {mint}"),
+    )
 }
 
 /// What a frontend takes for a mint: base58, 32 to 44 characters, whatever it stands for.

@@ -20,12 +20,10 @@ use serde_json::json;
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 use tokio::time::Instant;
 use viewer_socket::State;
-
-/// So many workers that fail in a row are a crash loop.
-const CRASH_LOOP: u32 = 3;
 
 impl Actor {
     pub(super) fn find_source(&mut self) {
@@ -39,17 +37,23 @@ impl Actor {
     }
 
     pub(super) async fn on_source(&mut self, result: Result<Source, Error>) {
+        let is_running = self.view.phase == Phase::Running;
         match result {
             _ if self.view.phase >= Phase::Stopping => {}
-            Ok(source) => {
-                if let Err(error) = self.launch(source) {
-                    self.fail_or_retry(&error).await;
+            Ok(source) => match self.launch(source) {
+                Err(error) if is_running => {
+                    tracing::error!(key = self.view.key, error = error.chain(), "no worker");
+                    self.restart_after_crash(error.message()).await;
                 }
+                Err(error) => self.fail(&error),
+                Ok(()) => {}
+            },
+            Err(error) if !is_running => self.fail(&error),
+            Err(error) if error.kind() == Kind::NotFound => self.stop("room_deleted"),
+            Err(error) => {
+                tracing::warn!(key = self.view.key, error = error.chain(), "no token");
+                self.retry_after_outage(error.message()).await;
             }
-            Err(error) if self.view.phase == Phase::Running && error.kind() == Kind::NotFound => {
-                self.stop("room_deleted");
-            }
-            Err(error) => self.fail_or_retry(&error).await,
         }
     }
 
@@ -66,7 +70,6 @@ impl Actor {
             formats_dir: self.context.formats_dir.clone(),
         };
         self.worker = Some(self.context.workers.launch(config)?);
-        self.launched_at = Instant::now();
         self.joined = false;
         self.ended = None;
         Ok(())
@@ -129,7 +132,10 @@ impl Actor {
     }
 
     async fn on_status(&mut self, mut status: SessionStatus) {
-        self.joined |= status.state != SessionState::Connecting;
+        if status.state != SessionState::Connecting {
+            self.joined = true;
+            self.restarts.joined(Instant::now());
+        }
         let first = self.view.phase == Phase::Starting;
         let shown = match status.state {
             SessionState::Live => State::Live,
@@ -214,25 +220,30 @@ impl Actor {
         self.worker.is_some() && self.joined && self.view.phase == Phase::Running
     }
 
-    /// Gives a worker the token it asked for.
+    /// Gives a worker the token it asked for. There is none for a stream that is over.
     pub(super) fn on_token(
-        &self,
+        &mut self,
         generation: u32,
         request_id: u64,
         result: Result<Option<RoomAccess>, Error>,
     ) {
-        let asking = self
-            .worker
-            .as_ref()
-            .filter(|_| generation == self.generation);
+        if generation != self.generation {
+            return;
+        }
+        let is_over = matches!(&result, Err(error) if error.kind() == Kind::NotFound);
         let reply = ServerMessage::Token(token_reply(request_id, result));
+        let asking = self.worker.as_ref();
         if asking.is_some_and(|worker| worker.send(reply).is_err()) {
             tracing::warn!(key = self.view.key, "the worker takes no token");
+        }
+        if is_over && self.view.phase == Phase::Running {
+            self.stop("room_deleted");
         }
     }
 
     async fn on_exit(&mut self, how: &str) {
         let joined = std::mem::take(&mut self.joined);
+        self.restarts.exited(Instant::now());
         self.worker = None;
         self.socket.send_replace(None);
         if self.view.phase == Phase::Running {
@@ -240,25 +251,48 @@ impl Actor {
             self.view.status.video = None;
             self.view.status.audio = None;
         }
-        self.measure_cut_files();
-        match (self.view.phase, self.ended.take()) {
-            (Phase::Starting, Some(ended)) => {
-                self.fail(&ending::start_failure(&ended, &self.view.key));
-            }
-            (Phase::Starting, None) => self.fail(&ending::crashed_at_start(how)),
-            // An outage: the session has been in the room, and will be again.
-            (Phase::Running, Some(EndReason::Connection { message }))
-                if !joined && !self.is_given_up() =>
-            {
-                self.schedule_restart(&format!("connection: {message}"))
-                    .await;
-            }
-            (Phase::Running, ended) => match ended.as_ref().and_then(ending::reason) {
-                Some(reason) => self.stop(reason),
-                None => self.schedule_restart(how).await,
-            },
-            (Phase::Stopping | Phase::Ended, _) => {}
+        let ended = self.ended.take();
+        match self.view.phase {
+            Phase::Starting => self.fail(&match &ended {
+                Some(ended) => ending::start_failure(ended, &self.view.key),
+                None => ending::crashed_at_start(how),
+            }),
+            Phase::Running => self.replace(ended, joined, how).await,
+            Phase::Stopping | Phase::Ended => {}
         }
+        // What it left is looked at once it is known whether the session goes on.
+        self.close_cut_files().await;
+    }
+
+    /// Ends the session where its worker has found the room's end. Everything else that ends a
+    /// worker is passing: the session has been in the room, and will be again.
+    async fn replace(&mut self, ended: Option<EndReason>, joined: bool, how: &str) {
+        if let Some(reason) = ended.as_ref().and_then(ending::final_reason) {
+            return self.stop(reason);
+        }
+        if matches!(ended, None | Some(EndReason::Stopped)) {
+            return self.restart_after_crash(how).await;
+        }
+        let (is_outage, why) = match ended {
+            Some(EndReason::Connection { message }) => (!joined, format!("connection: {message}")),
+            Some(EndReason::Error { message }) => (false, message),
+            _ => (false, how.to_owned()),
+        };
+        self.note_restart();
+        if !joined && self.is_given_up() {
+            return self.stop(format!("error: {why}"));
+        }
+        let pause = if is_outage {
+            self.restarts.after_outage(rand::random())
+        } else {
+            self.restarts.after_crash(rand::random())
+        };
+        let word = if is_outage {
+            "room_unavailable"
+        } else {
+            "worker_failed"
+        };
+        self.schedule_restart(pause, format!("{word}: {why}")).await;
     }
 
     /// Whether the room could not be joined for as long as a session waits for a publisher.
@@ -267,61 +301,71 @@ impl Actor {
         !limit.is_zero() && self.lost_at.is_some_and(|since| since.elapsed() >= limit)
     }
 
-    async fn schedule_restart(&mut self, how: &str) {
-        if self.launched_at.elapsed() >= self.context.workers.timings().steady {
-            self.backoff.reset();
-            self.crashes = 0;
-        }
-        let pause = self.backoff.next(rand::random());
+    fn note_restart(&mut self) {
         let restarts = &self.context.worker_restarts;
         restarts.fetch_add(1, Ordering::Relaxed);
-        self.crashes += 1;
         self.view.restarts += 1;
-        let (key, crashes) = (&self.view.key, self.crashes);
-        tracing::warn!(
-            key,
-            how,
-            crashes,
-            ?pause,
-            "the worker is gone: restarting it"
-        );
-        self.view.problem = (crashes >= CRASH_LOOP).then(|| Trouble {
+    }
+
+    async fn restart_after_crash(&mut self, how: &str) {
+        self.note_restart();
+        let pause = self.restarts.after_crash(rand::random());
+        self.schedule_restart(pause, format!("worker_failed: {how}"))
+            .await;
+    }
+
+    /// Without a token no worker is launched: that one is to be had is tried again later, not
+    /// before the platform wants to be asked.
+    async fn retry_after_outage(&mut self, why: &str) {
+        if self.is_given_up() {
+            return self.stop(format!("error: {why}"));
+        }
+        let pause = self.restarts.after_outage(rand::random());
+        let pause = pause.max(spread(self.context.sources.held_back(&self.target)));
+        self.schedule_restart(pause, format!("room_unavailable: {why}"))
+            .await;
+    }
+
+    async fn schedule_restart(&mut self, pause: Duration, reason: String) {
+        let (key, crashes) = (&self.view.key, self.restarts.crash_loop());
+        tracing::warn!(key, reason, crashes, ?pause, "no worker runs: trying again");
+        self.view.problem = crashes.map(|crashes| Trouble {
             code: "crash_loop",
             message: format!(
-                "The session's worker has failed {crashes} times in a row ({how}); it is started \
+                "The session's worker has failed {crashes} times in a row ({reason}); it is started \
                  again every {} s at most",
                 self.context.workers.timings().longest_restart.as_secs()
             ),
         });
         self.hub.set_status(State::Reconnecting.into());
         self.view.status.state = SessionState::Reconnecting;
-        self.change_state(Some(format!("worker_failed: {how}")))
-            .await;
+        self.change_state(Some(reason)).await;
         self.restart_at = Some(Instant::now() + pause);
     }
 
-    /// When a worker counts as sound that came after one that failed.
-    pub(super) fn steady_deadline(&self) -> Option<Instant> {
-        let steady = self.context.workers.timings().steady;
-        let watched = self.worker.is_some() && self.crashes > 0;
-        watched.then(|| self.launched_at + steady)
+    /// The pause before the next worker is over.
+    pub(super) fn on_restart(&mut self) {
+        self.restart_at = None;
+        // Another session may have been told meanwhile to come back later.
+        let held_back = self.context.sources.held_back(&self.target);
+        if held_back.is_zero() {
+            self.find_source();
+        } else {
+            self.restart_at = Some(Instant::now() + spread(held_back));
+        }
     }
 
     pub(super) async fn on_steady(&mut self) {
-        self.crashes = 0;
-        self.backoff.reset();
+        self.restarts.settle();
         if self.view.problem.take().is_some() {
             self.session_event("session.state");
         }
     }
+}
 
-    /// At the start an error is the answer; later it is worth another try.
-    async fn fail_or_retry(&mut self, error: &Error) {
-        match self.view.phase {
-            Phase::Running => self.schedule_restart(&error.chain()).await,
-            _ => self.fail(error),
-        }
-    }
+/// A little longer, so that those who were told the same don't come back together.
+fn spread(held_back: Duration) -> Duration {
+    held_back.mul_f64(1.0 + rand::random::<f64>() / 4.0)
 }
 
 /// The worker's next event; never, without a worker.

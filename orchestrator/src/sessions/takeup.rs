@@ -84,7 +84,7 @@ impl Actor {
             self.recordings.push(active);
         }
         self.session_event("session.resumed");
-        self.measure_cut_files();
+        self.close_cut_files().await;
         self.find_source();
         Ok(())
     }

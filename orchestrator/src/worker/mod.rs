@@ -4,6 +4,8 @@ mod launch;
 mod link;
 mod tools;
 
+pub(crate) use tools::{FILE_LOCKED, FILE_MISSING};
+
 use haven_wire::{Probe, ServerMessage, WorkerMessage};
 use std::{path::PathBuf, time::Duration};
 use tokio::sync::{OnceCell, Semaphore, mpsc};
@@ -37,8 +39,9 @@ impl Default for Timings {
         Self {
             start: Duration::from_secs(10),
             ready: Duration::from_secs(10),
-            shutdown: Duration::from_secs(10),
-            interrupt: Duration::from_secs(5),
+            // A worker gives its files 15 s to be complete.
+            shutdown: Duration::from_secs(18),
+            interrupt: Duration::from_secs(2),
             abandon: Duration::from_millis(500),
             first_restart: Duration::from_millis(500),
             longest_restart: Duration::from_secs(30),
@@ -113,6 +116,8 @@ pub(crate) struct Workers {
     probe: OnceCell<Probe>,
     /// Measuring a file reads all of it: a few at a time.
     measuring: Semaphore,
+    /// Pictures are asked for by people: they don't wait for files that are being measured.
+    picturing: Semaphore,
     /// Joining reads and writes whole recordings: one at a time.
     joining: Semaphore,
 }
@@ -131,6 +136,7 @@ impl Workers {
             tasks,
             probe: OnceCell::new(),
             measuring: Semaphore::new(2),
+            picturing: Semaphore::new(2),
             joining: Semaphore::new(1),
         }
     }

@@ -3,7 +3,10 @@
 use super::Workers;
 use crate::{Error, error::Kind};
 use haven_wire::Probe;
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     collections::BTreeSet,
@@ -28,8 +31,13 @@ const THUMBNAIL_TIMEOUT: Duration = Duration::from_secs(20);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(1800);
 /// With this status the worker says that it can't be done with these files: its answer says why.
 const UNFIT: i32 = 3;
-/// A worker whose server died finalises its files by itself, and holds their locks meanwhile.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
+/// A worker whose server died finalises its files by itself, within 15 s, and holds their locks
+/// meanwhile.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
+/// Code of the error of a file that a worker still holds.
+pub(crate) const FILE_LOCKED: &str = "file_locked";
+/// Code of the error of a file that isn't there.
+pub(crate) const FILE_MISSING: &str = "file_missing";
 const LARGEST_ANSWER_BYTES: u64 = 1 << 20;
 
 /// How long and large a file is.
@@ -86,7 +94,8 @@ impl Workers {
     /// The length of a media file that nobody writes any more: waits for its lock first.
     ///
     /// # Errors
-    /// When it can't be read as media.
+    /// Unprocessable where nothing in it plays; conflict while somebody holds its lock; not found
+    /// where it is missing.
     pub(crate) async fn measure(&self, path: &Path) -> Result<Measure, Error> {
         wait_for_lock(path, LOCK_TIMEOUT).await?;
         let _permit = self.measuring.acquire().await;
@@ -99,7 +108,7 @@ impl Workers {
     /// # Errors
     /// Not found where the file has no picture.
     pub(crate) async fn thumbnail(&self, path: &Path, jpeg: &Path) -> Result<(), Error> {
-        let _permit = self.measuring.acquire().await;
+        let _permit = self.picturing.acquire().await;
         let args = vec![
             OsStr::new("--thumbnail"),
             path.as_os_str(),
@@ -184,24 +193,48 @@ fn unfit(answer: &[u8]) -> Error {
     Error::new(Kind::Unprocessable, "recording_unfit", message)
 }
 
-/// Waits until nobody holds the file's lock, at most `limit`; after that it is taken as it is.
+/// Waits until nobody holds the file's lock, at most `limit`.
 async fn wait_for_lock(path: &Path, limit: Duration) -> Result<(), Error> {
     let file = File::open(path).map_err(|error| {
-        Error::new(
-            Kind::NotFound,
-            "file_missing",
-            "A recording's file is missing",
-        )
-        .caused_by(error)
+        let (kind, code) = match error.kind() {
+            std::io::ErrorKind::NotFound => (Kind::NotFound, FILE_MISSING),
+            _ => (Kind::Internal, "file_unreadable"),
+        };
+        Error::new(kind, code, "A recording's file can't be opened").caused_by(error)
     })?;
     let until = Instant::now() + limit;
-    while flock(&file, FlockOperation::NonBlockingLockShared).is_err() {
-        if Instant::now() >= until {
-            tracing::warn!(path = %path.display(), "the file is still being written");
-            return Ok(());
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < until => {}
+            Err(Errno::WOULDBLOCK | Errno::INTR) => {
+                return Err(Error::new(
+                    Kind::Conflict,
+                    FILE_LOCKED,
+                    "A recording's file is still being written",
+                ));
+            }
+            // A file system without locks tells nothing of who writes.
+            Ok(()) | Err(_) => return Ok(()),
         }
         // flock can't be waited for with a limit.
         sleep(Duration::from_millis(100)).await;
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_held_is_waited_for_and_never_taken_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.mp4");
+        let wait = || wait_for_lock(&path, Duration::from_millis(150));
+        assert_eq!(wait().await.unwrap_err().code(), FILE_MISSING);
+        let holder = File::create(&path).unwrap();
+        flock(&holder, FlockOperation::LockExclusive).unwrap();
+        assert_eq!(wait().await.unwrap_err().code(), FILE_LOCKED);
+        drop(holder);
+        wait().await.unwrap();
+    }
 }

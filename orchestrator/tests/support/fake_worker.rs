@@ -1,7 +1,8 @@
 //! A worker without GStreamer: speaks the protocol, serves invented frames, and misbehaves as the
 //! session's key tells it to (`never-ready`, `no-join`, `refused`, `no-server`, `crash-at-start`,
-//! `stubborn`, `slow-join`, `slow-finish`, `deleted`, `bad-recording`, `token`, `crash-loop`, `outage`, `wandering`, `gappy`,
-//! …). A "recording" is a file that grows by one byte each 10 ms; `--measure` takes its size for its
+//! `stubborn`, `slow-join`, `slow-finish`, `deleted`, `bad-recording`, `token`, `crash-loop`, `outage`,
+//! `wandering`, `gappy`, `closed`, `breaks`, `hollow`, `orphan`, …). A "recording" is a file that grows
+//! by one byte each 10 ms; `--measure` takes its size for its
 //! length, `--join` strings files together, unless `unfit` is in their names. What keeps the
 //! publisher's encoding becomes a webm file, and is split as it is asked for.
 
@@ -10,7 +11,8 @@
 use bytes::Bytes;
 use haven_wire::{
     EndReason, FormatProbe, Gap, LineReader, PartReason, Probe, RecordingConfig, RecordingProgress,
-    ServerMessage, SessionConfig, SessionState, SessionStatus, WorkerMessage, encode_line,
+    ServerMessage, SessionConfig, SessionState, SessionStatus, TokenReply, WorkerMessage,
+    encode_line,
 };
 use rustix::fs::{FlockOperation, flock};
 use std::{
@@ -31,11 +33,19 @@ use viewer_socket::{
     AudioChunk, Hub, HubOptions, Protocol, VideoFrame, ViewerOptions, serve_viewer,
 };
 
+/// A coin whose worker asks for a token, and that is over by then.
+const OVER: &str = "4k3Dyjzvzp8eMZWUXbBCjEvwSkkk59S5iCNLY3QrkX6R";
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--probe"] => println!("{}", serde_json::to_string(&probe()).unwrap()),
-        ["--measure", path] => measure(path),
+        ["--measure", path] => {
+            if path.contains("slow") {
+                until_released(Path::new(path));
+            }
+            measure(path);
+        }
         ["--thumbnail", path, _] if path.ends_with(".wav") => unfit("no picture"),
         ["--thumbnail", path, jpeg] => {
             let film = std::fs::read(path).unwrap();
@@ -124,7 +134,22 @@ fn measure(path: &str) {
         std::process::exit(1);
     };
     let bytes = metadata.len();
+    if path.contains("hollow") && bytes < 10 {
+        unfit("nothing in it plays");
+    }
     println!("{{\"duration_ms\": {}, \"bytes\": {bytes}}}", bytes * 10);
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "nothing but the file itself tells of it"
+)]
+/// Waits until the test has made the file `released` beside this one.
+fn until_released(path: &Path) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !path.with_file_name("released").exists() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn say(message: &WorkerMessage) {
@@ -225,6 +250,13 @@ impl Recording {
         });
     }
 
+    /// An orphan is slow: it still writes when the next server is up.
+    fn linger(&mut self) {
+        until_released(&self.path);
+        self.file.write_all(&[b'x'; 1000]).unwrap();
+        self.written += 1000;
+    }
+
     fn finish(mut self, behaviour: &str) {
         if let Some(progress) = self.before.take() {
             say(&WorkerMessage::RecordingPartFinished {
@@ -272,16 +304,14 @@ async fn run() {
         }
         return;
     }
-    work(&mut reader, &behaviour, &hub).await;
+    let reason = work(&mut reader, &config, &hub).await;
     if behaviour == "stubborn" {
         // Neither `Shutdown` nor SIGINT helps.
         let mut interrupts =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).unwrap();
         while interrupts.recv().await.is_some() {}
     }
-    say(&WorkerMessage::Ended {
-        reason: EndReason::Stopped,
-    });
+    say(&WorkerMessage::Ended { reason });
     let _ = std::fs::remove_file(&config.media_socket);
 }
 
@@ -290,6 +320,18 @@ fn is_replacement(config: &SessionConfig, last: u32) -> bool {
     let name = config.media_socket.to_str().unwrap();
     let generation: u32 = name.rsplit_once('-').unwrap().1.parse().unwrap();
     (2..=last).contains(&generation)
+}
+
+/// How a session ends by itself once something of it is recorded.
+fn sudden_end(config: &SessionConfig) -> Option<EndReason> {
+    let message = || "invented".to_owned();
+    match config.key.as_str() {
+        "closed" => Some(EndReason::RoomDeleted),
+        "breaks" if !is_replacement(config, u32::MAX) => {
+            Some(EndReason::Error { message: message() })
+        }
+        _ => None,
+    }
 }
 
 /// Through all states, and back.
@@ -366,13 +408,16 @@ async fn until_there(path: &Path) {
 
 async fn work<R: tokio::io::AsyncRead + Unpin>(
     reader: &mut LineReader<R>,
-    behaviour: &str,
+    config: &SessionConfig,
     hub: &Hub,
-) {
-    let mut recordings: HashMap<i64, Recording> = HashMap::new();
+) -> EndReason {
+    let behaviour = config.key.as_str();
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+    let mut recordings = Recordings::new();
     let mut tick = interval(Duration::from_millis(20));
     let mut frame = 0u64;
-    if behaviour == "token" {
+    if matches!(behaviour, "token" | OVER) {
         say(&WorkerMessage::TokenRequest { request_id: 42 });
     }
     loop {
@@ -380,13 +425,11 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
             _ = tick.tick() => {
                 frame += 1;
                 publish(hub, frame);
-                for recording in recordings.values_mut() {
-                    recording.grow();
-                    say(&WorkerMessage::RecordingProgress(recording.progress(behaviour)));
-                    recording.split(behaviour);
-                }
                 if behaviour == "wandering" {
                     wander(frame);
+                }
+                if let Some(reason) = grow_all(&mut recordings, config) {
+                    return reason;
                 }
                 if behaviour == "deleted" && frame == 50 {
                     say(&WorkerMessage::Ended { reason: EndReason::RoomDeleted });
@@ -394,32 +437,66 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
                 }
             }
             message = reader.next::<ServerMessage>() => match message {
-                Ok(Some(ServerMessage::StartRecording(config))) => {
-                    start_recording(&mut recordings, &config, behaviour);
+                Ok(Some(ServerMessage::StartRecording(recording))) => {
+                    start_recording(&mut recordings, &recording, behaviour);
+                    if behaviour == "hollow" && is_replacement(config, 3) {
+                        std::process::exit(9);
+                    }
                 }
                 Ok(Some(ServerMessage::StopRecording { recording_id })) => {
                     stop_recording(&mut recordings, recording_id, behaviour).await;
                 }
-                Ok(Some(ServerMessage::Token(token))) => {
-                    // Shown as the streamer's SID, for the test to see.
-                    let told = if token.access.is_some() { "fresh" } else { "none" };
-                    say(&WorkerMessage::Status(SessionStatus {
-                        state: SessionState::Live,
-                        room_name: "room".into(),
-                        participant_sid: Some(format!("{told} {}", token.request_id)),
-                        ..SessionStatus::default()
-                    }));
-                }
+                Ok(Some(ServerMessage::Token(token))) => show_token(&token),
                 Ok(Some(ServerMessage::Start(_)) ) => {}
                 Ok(Some(ServerMessage::Shutdown) | None) | Err(_) => {
-                    for (_, recording) in recordings.drain() {
-                        recording.finish(behaviour);
+                    if behaviour == "orphan" {
+                        recordings.values_mut().for_each(Recording::linger);
                     }
-                    return;
+                    return finish_all(&mut recordings, behaviour);
                 }
             },
+            _ = terminate.recv() => return finish_all(&mut recordings, behaviour),
         }
     }
+}
+
+/// Shown as the streamer's SID, for the test to see.
+fn show_token(token: &TokenReply) {
+    let told = if token.access.is_some() {
+        "fresh"
+    } else {
+        "none"
+    };
+    say(&WorkerMessage::Status(SessionStatus {
+        state: SessionState::Live,
+        room_name: "room".into(),
+        participant_sid: Some(format!("{told} {}", token.request_id)),
+        ..SessionStatus::default()
+    }));
+}
+
+type Recordings = HashMap<i64, Recording>;
+
+fn finish_all(recordings: &mut Recordings, behaviour: &str) -> EndReason {
+    for (_, recording) in recordings.drain() {
+        recording.finish(behaviour);
+    }
+    EndReason::Stopped
+}
+
+/// Writes what is due; says why the session ends, where it does.
+fn grow_all(recordings: &mut Recordings, config: &SessionConfig) -> Option<EndReason> {
+    for recording in recordings.values_mut() {
+        recording.grow();
+        say(&WorkerMessage::RecordingProgress(
+            recording.progress(&config.key),
+        ));
+        recording.split(&config.key);
+    }
+    let is_long = recordings.values().any(|recording| recording.written > 30);
+    let reason = sudden_end(config).filter(|_| is_long)?;
+    finish_all(recordings, &config.key);
+    Some(reason)
 }
 
 fn start_recording(

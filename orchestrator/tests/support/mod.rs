@@ -33,6 +33,11 @@ pub(crate) const OFFLINE: &str = "So11111111111111111111111111111111111111112";
 /// A coin about which it fails.
 pub(crate) const FAILING: &str = "11111111111111111111111111111111";
 
+/// A coin that was live when it was asked about first, and is over since.
+pub(crate) const OVER: &str = "4k3Dyjzvzp8eMZWUXbBCjEvwSkkk59S5iCNLY3QrkX6R";
+/// A coin that is live, and may be asked about only once.
+pub(crate) const LIMITED: &str = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGkZwyTDt1v";
+
 pub(crate) type Viewer = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A server process. Dropping it kills it; [`Server::stop`] ends it as a user does.
@@ -287,9 +292,17 @@ impl Upstream {
             .and(warp::body::json())
             .map(move |body: Value| {
                 let mint = body["mintId"].as_str().unwrap_or_default().to_owned();
-                log.lock().unwrap().push(mint.clone());
+                let mut log = log.lock().unwrap();
+                let again = log.contains(&mint);
+                log.push(mint.clone());
                 match mint.as_str() {
-                    LIVE => answer(201, &json!({"token": "a.token"}).to_string()),
+                    LIMITED if again => Response::builder()
+                        .status(429)
+                        .header("retry-after", "3600")
+                        .body(String::new())
+                        .unwrap(),
+                    OVER if again => answer(200, ""),
+                    LIVE | LIMITED | OVER => answer(201, &json!({"token": "a.token"}).to_string()),
                     FAILING => answer(403, "<html>no</html>"),
                     _ => answer(200, ""),
                 }
