@@ -139,12 +139,19 @@ impl Listener {
     pub(crate) async fn next(&mut self) -> Option<Next> {
         let read = self.read;
         self.newest.wait_for(|newest| *newest > read).await.ok()?;
+        self.try_next()
+    }
+
+    /// The next event, if it has happened already.
+    pub(crate) fn try_next(&mut self) -> Option<Next> {
+        let read = self.read;
         let ring = self.events.inner.ring.lock();
         let oldest = ring.front()?.number;
         if oldest > read + 1 {
             self.read = oldest - 1;
             return Some(Next::Missed(oldest - 1 - read));
         }
+        // Beyond the newest there is none.
         let index = usize::try_from(read + 1 - oldest).ok()?;
         let event = ring.get(index)?;
         self.read = event.number;

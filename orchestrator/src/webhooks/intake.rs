@@ -4,7 +4,6 @@ use crate::{
     db::Happened,
     events::{Event, Events, Listener, Next},
 };
-use futures_util::FutureExt;
 use serde_json::{Map, Value};
 
 /// Events that are stored in one go.
@@ -51,9 +50,9 @@ impl Intake {
 
     fn fill(&mut self, batch: &mut Batch) {
         while batch.happened.len() < BATCH {
-            match self.listener.next().now_or_never() {
-                Some(Some(next)) => self.add(batch, next),
-                Some(None) | None => return,
+            match self.listener.try_next() {
+                Some(next) => self.add(batch, next),
+                None => return,
             }
         }
     }
