@@ -12,7 +12,8 @@ pub struct Publisher {
     /// The name to show; may be empty.
     #[serde(default)]
     pub name: String,
-    /// What is taken of it.
+    /// What is taken of it, in [`PublishedTrack`]'s order once [`add_all`](Self::add_all) went over
+    /// it: which was subscribed to first is chance.
     #[serde(default)]
     pub tracks: Vec<PublishedTrack>,
 }
@@ -55,6 +56,7 @@ impl Publisher {
                     changed = true;
                 }
             }
+            one.tracks.sort();
         }
         changed
     }
@@ -88,7 +90,7 @@ mod tests {
         ];
         assert!(Publisher::add_all(&mut all, &others));
         let expected = [
-            publisher("ann", "Ann", &["video", "audio"]),
+            publisher("ann", "Ann", &["audio", "video"]),
             publisher("bob", "", &[]),
         ];
         assert_eq!(all, expected);

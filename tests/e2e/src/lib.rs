@@ -24,7 +24,9 @@ pub use recorded::{Pause, Recorded, RecordedPart, library_agrees};
 pub use room::Room;
 pub use small_disk::SmallDisk;
 pub use source::{Left, PadLog, Sinks, Source};
-pub use stage::{Publishing, Stage, is_long_form, may_be_missing, may_break, measured_seconds};
+pub use stage::{
+    Publishing, Stage, is_long_form, may_be_missing, may_be_unheard, may_break, measured_seconds,
+};
 pub use viewer::Viewer;
 
 /// Any failure of the rig ends the test that met it.

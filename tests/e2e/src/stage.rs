@@ -152,6 +152,11 @@ pub fn may_break() -> usize {
     if is_long_form() { 0 } else { 3 }
 }
 
+/// How much of what a voice says may be unheard, of 1: nothing in the long form.
+pub fn may_be_unheard() -> f64 {
+    if is_long_form() { 0.0 } else { 0.3 }
+}
+
 /// Whether figures are measured at length, on a quiet machine.
 pub fn is_long_form() -> bool {
     std::env::var_os("HAVEN_E2E_SECONDS").is_some()

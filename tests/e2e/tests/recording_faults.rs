@@ -139,8 +139,8 @@ async fn a_worker_and_servers_that_die_or_end_leave_one_gap_each() -> Result {
         assert_eq!(recorded.reasons(), reasons);
         let participants = &recorded.description()?["participants"];
         let tracks = json!([
-            {"kind": "video", "source": "camera"},
             {"kind": "audio", "source": "microphone"},
+            {"kind": "video", "source": "camera"},
         ]);
         let streamer = json!([{"identity": "streamer", "name": "streamer", "tracks": tracks}]);
         assert_eq!(*participants, streamer);

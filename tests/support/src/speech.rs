@@ -12,7 +12,7 @@ pub const WORD_S: f64 = 0.4;
 /// From one word to the next, in seconds.
 pub const WORD_EVERY_S: f64 = 0.6;
 /// Silence before the first word, in seconds: a guest speaks once it is in the room.
-pub const LEAD_S: f64 = 1.0;
+pub const LEAD_S: f64 = 2.0;
 /// A word's amplitude, of 1.
 pub const WORD_AMPLITUDE: f64 = 0.2;
 /// Width of the window in which a pitch is measured, in seconds.
@@ -36,7 +36,8 @@ impl Speech {
     /// When ffmpeg is missing or fails.
     pub async fn clip(self) -> Result<PathBuf> {
         let name = sound_name(&format!("speech-{}hz-{}words", self.pitch_hz, self.words));
-        paths::cached(&name, &name, async |file: &Path| {
+        let recipe = format!("{name} {LEAD_S} {WORD_S} {WORD_EVERY_S} {WORD_AMPLITUDE}");
+        paths::cached(&name, &recipe, async |file: &Path| {
             encode_opus(self.pcm(), file).await
         })
         .await
@@ -82,6 +83,40 @@ pub fn words(samples: &[f32], sample_rate: u32, pitch_hz: u32) -> Vec<(f64, f64)
     words
 }
 
+impl Speech {
+    /// Whether these [`words`] are what was said, from the first to the last, but for a share of
+    /// it (`missing`, of 1): which packets come too late is the machine's affair, on a busy one.
+    ///
+    /// # Errors
+    /// What is missing, or too much.
+    pub fn was_heard(self, words: &[(f64, f64)], missing: f64) -> std::result::Result<(), String> {
+        let of = f64::from(self.words);
+        let differs = |what: &str, heard: f64, said: f64| {
+            Err(format!(
+                "{} Hz: {what} {heard:.2} s instead of {said:.2} s: {words:.2?}",
+                self.pitch_hz
+            ))
+        };
+        let span = match words {
+            [] => 0.0,
+            [first, ..] => words[words.len() - 1].1 - first.0,
+        };
+        let said = (of - 1.0) * WORD_EVERY_S + WORD_S;
+        // A word of which half is lost is still there.
+        if (span - said).abs() > WORD_S / 2.0 {
+            return differs("first to last word in", span, said);
+        }
+        let heard: f64 = words.iter().map(|(begin, end)| end - begin).sum();
+        // The windows in which a word begins and ends count or not.
+        let least = of * (WORD_S * (1.0 - missing) - 2.0 * WINDOW_S);
+        let most = of * (WORD_S + 2.0 * WINDOW_S);
+        if !(least..=most).contains(&heard) {
+            return differs("heard", heard, of * WORD_S);
+        }
+        Ok(())
+    }
+}
+
 /// Amplitude of one frequency in a piece of sound (Goertzel's sum, written out).
 fn amplitude(samples: &[f32], sample_rate: u32, pitch_hz: u32) -> f64 {
     let step = TAU * f64::from(pitch_hz) / f64::from(sample_rate);
@@ -119,13 +154,20 @@ mod tests {
         );
         let heard = words(&mix, SAMPLE_RATE, 2_000);
         assert_eq!(heard.len(), 5, "{heard:?}");
-        assert!((heard[0].0 - 1.0).abs() < 0.03, "{heard:?}");
+        assert!((heard[0].0 - LEAD_S).abs() < 0.03, "{heard:?}");
         assert!(
             heard
                 .iter()
                 .all(|(begin, end)| (end - begin - WORD_S).abs() < 0.05)
         );
         assert_eq!(words(&mix, SAMPLE_RATE, 3_000).len(), 3);
+        assert_eq!(low.was_heard(&heard, 0.0), Ok(()));
+        let holed = [heard[0], heard[1], heard[4]];
+        assert!(low.was_heard(&holed, 0.2).is_err());
+        assert_eq!(low.was_heard(&holed, 0.4), Ok(()));
+        assert!(low.was_heard(&heard[1..], 0.9).is_err());
+        assert!(high.was_heard(&heard, 0.9).is_err());
+        assert!(low.was_heard(&[], 1.0).is_err());
         assert_eq!(words(&mix, SAMPLE_RATE, 5_000), []);
     }
 }
