@@ -310,14 +310,15 @@ async fn viewer<IO>(
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    // The place is made where the client is added: who stops waiting for that leaves it, too.
     let added = on_blocking_thread(&shared.clients, move |clients| {
-        clients.add(&address, protocol)
+        let client = clients.add(&address, protocol)?;
+        Some(Placed::new(clients, client))
     });
-    let Some(client) = added.await.flatten() else {
+    let Some(mut place) = added.await.flatten() else {
         close_with(io, 1013, "too many viewers, try again later").await;
         return;
     };
-    let mut place = Placed::new(&shared.clients, client);
     let hub = shared.clients.hub();
     let client = Arc::clone(&place.client);
     let counters = &client.counters;
@@ -379,10 +380,10 @@ impl Drop for Placed {
 /// waits for them.
 async fn on_blocking_thread<T: Send + 'static>(
     clients: &Arc<dyn Clients>,
-    call: impl FnOnce(&dyn Clients) -> T + Send + 'static,
+    call: impl FnOnce(&Arc<dyn Clients>) -> T + Send + 'static,
 ) -> Option<T> {
     let clients = Arc::clone(clients);
-    tokio::task::spawn_blocking(move || call(&*clients))
+    tokio::task::spawn_blocking(move || call(&clients))
         .await
         .ok()
 }
@@ -394,9 +395,12 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
     use viewer_socket::HubOptions;
 
+    #[derive(Default)]
     struct Fake {
         roster: Roster,
-        left: UnboundedSender<u64>,
+        left: Option<UnboundedSender<u64>>,
+        /// Tells that a client is being added, and waits until it may be.
+        hold: Option<(UnboundedSender<()>, Mutex<mpsc::Receiver<()>>)>,
     }
 
     impl Clients for Fake {
@@ -405,12 +409,17 @@ mod tests {
         }
 
         fn add(&self, address: &str, protocol: Protocol) -> Option<Arc<Client>> {
-            self.roster.admit(address, protocol, 8)
+            let client = self.roster.admit(address, protocol, 8);
+            if let Some((adding, may)) = &self.hold {
+                adding.send(()).unwrap();
+                may.lock().recv().unwrap();
+            }
+            client
         }
 
         fn remove(&self, client: &Client, _: &EndReason) {
             self.roster.leave(client.id);
-            self.left.send(client.id).unwrap();
+            self.left.as_ref().unwrap().send(client.id).unwrap();
         }
     }
 
@@ -418,8 +427,8 @@ mod tests {
     async fn a_clients_place_is_given_up_once_however_its_task_ends() {
         let (left, mut has_left) = unbounded_channel();
         let fake = Arc::new(Fake {
-            roster: Roster::default(),
-            left,
+            left: Some(left),
+            ..Fake::default()
         });
         let clients: Arc<dyn Clients> = Arc::clone(&fake) as _;
         let place = |address| {
@@ -437,5 +446,39 @@ mod tests {
         assert_eq!(has_left.recv().await, Some(1));
         assert_eq!(fake.roster.count(), 0);
         assert!(has_left.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_whose_task_ends_while_it_is_added_gives_its_place_up() {
+        let (left, mut has_left) = unbounded_channel();
+        let (adding, mut is_adding) = unbounded_channel();
+        let (allow, may) = mpsc::channel();
+        let fake = Arc::new(Fake {
+            left: Some(left),
+            hold: Some((adding, Mutex::new(may))),
+            ..Fake::default()
+        });
+        let (_stop, stopping) = watch::channel(false);
+        let shared = Shared {
+            path: "/".into(),
+            origins: OriginPolicy::default(),
+            on_unix_socket: false,
+            client_timeout: REQUEST_LIMIT,
+            ping_interval: REQUEST_LIMIT,
+            connections: Arc::new(Semaphore::new(1)),
+            clients: Arc::clone(&fake) as _,
+            stopping,
+        };
+        let (io, _other) = tokio::io::duplex(1024);
+        let task = tokio::spawn(async move {
+            let (protocol, options) = (Protocol::Json, ViewerOptions::default());
+            viewer(io, protocol, options, "a".into(), &shared).await;
+        });
+        is_adding.recv().await.unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        allow.send(()).unwrap();
+        assert_eq!(has_left.recv().await, Some(0));
+        assert_eq!(fake.roster.count(), 0);
     }
 }
