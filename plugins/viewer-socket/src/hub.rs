@@ -15,7 +15,8 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Pictures kept while somebody watches: a second of 30 a second, as far as 8 MiB hold it. A viewer
+/// Pictures kept while somebody watches: a second of 30 a second, as far as 8 MiB hold it and the
+/// messages that are built of it. A viewer
 /// whose connection takes everything, and whose task merely woke up late, still gets each of them;
 /// one that can't keep up skips to the newest.
 const VIDEO: Bounds = Bounds {
@@ -120,11 +121,8 @@ impl Hub {
             0 => UNWATCHED,
             _ => VIDEO,
         };
-        let bytes = frame.jpeg.len();
         let message = VideoMessage::new(frame);
-        shared
-            .video
-            .send_modify(|ring| ring.push(message, bytes, keep));
+        shared.video.send_modify(|ring| ring.push(message, keep));
     }
 
     /// Forgets the pictures: whoever comes next waits for a new one.
@@ -259,8 +257,7 @@ impl Rendition {
 
 fn publish_chunk(ring: &watch::Sender<Ring<AudioMessage>>, chunk: AudioChunk) {
     if ring.receiver_count() > 0 {
-        let bytes = chunk.pcm.len();
-        ring.send_modify(|ring| ring.push(AudioMessage::new(chunk), bytes, AUDIO));
+        ring.send_modify(|ring| ring.push(AudioMessage::new(chunk), AUDIO));
     }
 }
 
@@ -286,6 +283,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicU64;
 
     #[test]
     fn without_viewers_one_picture_is_kept() {
@@ -327,6 +325,24 @@ mod tests {
         }
         assert_eq!(video.borrow().items.len(), VIDEO.items);
         assert_eq!(audio.borrow().items.len(), AUDIO.items);
+    }
+
+    #[test]
+    fn the_messages_that_are_built_of_pictures_count_with_them() {
+        let hub = Hub::new(HubOptions::default());
+        let video = hub.video();
+        for seq in 0..64 {
+            hub.publish_video(VideoFrame {
+                jpeg: vec![0; 1 << 20].into(),
+                seq,
+                ..VideoFrame::default()
+            });
+            let newest = video.borrow().items.back().unwrap().item.clone();
+            newest.wire(Protocol::Json, "", &AtomicU64::new(0));
+        }
+        // A picture and its base64, and the newest picture alone when it came.
+        let kept = video.borrow().items.len();
+        assert!((3..=4).contains(&kept), "{kept}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! and unmasked payload, RFC 6455 section 5.2) out. A server's frames are the same for every
 //! viewer, so one buffer serves them all.
 
-use crate::relay_codec;
+use crate::{relay_codec, ring::Weight};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -183,6 +183,12 @@ impl VideoMessage {
     }
 }
 
+impl Weight for VideoMessage {
+    fn bytes(&self) -> usize {
+        self.frame.jpeg.len() + built([&self.json, &self.binary, &self.relay])
+    }
+}
+
 /// A chunk of sound with its messages, each built when the first viewer asks for it.
 #[derive(Debug)]
 pub(crate) struct AudioMessage {
@@ -213,6 +219,18 @@ impl AudioMessage {
         }
         .clone()
     }
+}
+
+impl Weight for AudioMessage {
+    fn bytes(&self) -> usize {
+        self.chunk.pcm.len() + built([&self.json, &self.binary, &self.relay])
+    }
+}
+
+/// How long the messages are that are built so far.
+fn built(messages: [&OnceLock<Bytes>; 3]) -> usize {
+    let built = messages.iter().filter_map(|message| message.get());
+    built.map(Bytes::len).sum()
 }
 
 /// The complete bytes of a status message.

@@ -12,12 +12,16 @@ pub(crate) struct Bounds {
     pub(crate) age: Duration,
 }
 
+/// What takes memory for as long as it is kept.
+pub(crate) trait Weight {
+    /// How much now: what is made of it while it is kept counts, too.
+    fn bytes(&self) -> usize;
+}
+
 /// The last few of something, numbered from the first one ever.
 #[derive(Debug)]
 pub(crate) struct Ring<T> {
     pub(crate) items: VecDeque<Kept<T>>,
-    /// Of all items together.
-    bytes: usize,
     /// Number of the item that comes next.
     next: u64,
 }
@@ -26,7 +30,6 @@ pub(crate) struct Ring<T> {
 #[derive(Debug)]
 pub(crate) struct Kept<T> {
     pub(crate) item: Arc<T>,
-    bytes: usize,
     /// When it came.
     at: Instant,
 }
@@ -35,36 +38,42 @@ impl<T> Default for Ring<T> {
     fn default() -> Self {
         Self {
             items: VecDeque::new(),
-            bytes: 0,
             next: 0,
         }
     }
 }
 
-impl<T> Ring<T> {
-    /// Adds the newest item, of so many bytes; those before it stay as far as `keep` allows.
-    pub(crate) fn push(&mut self, item: T, bytes: usize, keep: Bounds) {
+impl<T: Weight> Ring<T> {
+    /// Adds the newest item; those before it stay as far as `keep` allows.
+    pub(crate) fn push(&mut self, item: T, keep: Bounds) {
         let at = Instant::now();
-        self.bytes += bytes;
+        let mut bytes = self.bytes() + item.bytes();
         while let Some(oldest) = self.items.front() {
             let fits = self.items.len() < keep.items
-                && self.bytes <= keep.bytes
+                && bytes <= keep.bytes
                 && at.saturating_duration_since(oldest.at) <= keep.age;
             if fits {
                 break;
             }
-            self.bytes -= oldest.bytes;
+            // It may have grown meanwhile.
+            bytes = bytes.saturating_sub(oldest.item.bytes());
             self.items.pop_front();
         }
         let item = Arc::new(item);
-        self.items.push_back(Kept { item, bytes, at });
+        self.items.push_back(Kept { item, at });
         self.next += 1;
     }
 
+    /// Of all items together. There are few.
+    fn bytes(&self) -> usize {
+        self.items.iter().map(|kept| kept.item.bytes()).sum()
+    }
+}
+
+impl<T> Ring<T> {
     /// Forgets all items.
     pub(crate) fn clear(&mut self) {
         self.items.clear();
-        self.bytes = 0;
     }
 
     /// Number of the newest item, or of the next where none is kept: where somebody starts who
@@ -125,6 +134,22 @@ impl<T> Ring<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    impl Weight for usize {
+        fn bytes(&self) -> usize {
+            1
+        }
+    }
+
+    /// Something of this number, and of so many bytes that may become more.
+    struct Large(usize, AtomicUsize);
+
+    impl Weight for Large {
+        fn bytes(&self) -> usize {
+            self.1.load(Ordering::Relaxed)
+        }
+    }
 
     fn bounds(items: usize) -> Bounds {
         Bounds {
@@ -137,7 +162,7 @@ mod tests {
     fn ring(pushed: usize, keep: usize) -> Ring<usize> {
         let mut ring = Ring::default();
         for item in 0..pushed {
-            ring.push(item, 1, bounds(keep));
+            ring.push(item, bounds(keep));
         }
         ring
     }
@@ -146,25 +171,38 @@ mod tests {
     fn large_items_are_kept_up_to_a_number_of_bytes_and_the_newest_always() {
         let mut ring = Ring::default();
         for (item, bytes) in [30, 30, 30, 30, 1_000, 60, 50].into_iter().enumerate() {
-            ring.push(item, bytes, bounds(8));
-            assert!(ring.bytes <= 100 || ring.items.len() == 1, "{item}");
-            assert_eq!(*ring.items.back().unwrap().item, item);
+            ring.push(Large(item, bytes.into()), bounds(8));
+            assert!(ring.bytes() <= 100 || ring.items.len() == 1, "{item}");
+            assert_eq!(ring.items.back().unwrap().item.0, item);
         }
-        assert_eq!((ring.items.len(), ring.bytes), (1, 50));
-        ring.push(7, 50, bounds(8));
-        assert_eq!((ring.items.len(), ring.bytes), (2, 100));
+        assert_eq!((ring.items.len(), ring.bytes()), (1, 50));
+        ring.push(Large(7, 50.into()), bounds(8));
+        assert_eq!((ring.items.len(), ring.bytes()), (2, 100));
+    }
+
+    #[test]
+    fn what_is_made_of_items_while_they_are_kept_counts_with_them() {
+        let mut ring = Ring::default();
+        for item in 0..3 {
+            ring.push(Large(item, 20.into()), bounds(8));
+        }
+        for kept in &ring.items {
+            kept.item.1.store(45, Ordering::Relaxed);
+        }
+        ring.push(Large(3, 20.into()), bounds(8));
+        assert_eq!((ring.items.len(), ring.bytes()), (2, 65));
     }
 
     #[tokio::test(start_paused = true)]
     async fn old_items_go_when_a_new_one_comes() {
         let mut ring = ring(3, 8);
         tokio::time::advance(Duration::from_millis(600)).await;
-        ring.push(3, 1, bounds(8));
+        ring.push(3, bounds(8));
         assert_eq!(ring.waited(1), Duration::from_millis(600));
         assert_eq!(ring.waited(3), Duration::ZERO);
         tokio::time::advance(Duration::from_millis(600)).await;
         assert_eq!(ring.newest_within(Duration::from_secs(1)), 3);
-        ring.push(4, 1, bounds(8));
+        ring.push(4, bounds(8));
         assert_eq!(ring.take(&mut 0, false), Some((Arc::new(4), 4)));
         assert_eq!(ring.items.len(), 2);
         tokio::time::advance(Duration::from_secs(3600)).await;
@@ -178,7 +216,7 @@ mod tests {
         ring.clear();
         let mut cursor = ring.newest();
         assert_eq!(ring.take(&mut cursor, false), None);
-        ring.push(3, 1, bounds(8));
+        ring.push(3, bounds(8));
         assert_eq!(ring.take(&mut cursor, false), Some((Arc::new(3), 0)));
     }
 
