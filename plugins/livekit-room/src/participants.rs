@@ -47,6 +47,11 @@ impl Participants {
         changes
     }
 
+    /// Whether nobody is there, as far as we were told.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.present.is_empty()
+    }
+
     /// Participants that came, went or changed; says who came and went.
     pub(crate) fn update(&mut self, infos: &[proto::ParticipantInfo]) -> Vec<Presence> {
         let mut changes = Vec::new();

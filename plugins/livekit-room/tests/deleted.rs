@@ -61,7 +61,8 @@ async fn who_is_sent_away_because_the_room_is_deleted_tells_all_that_it_is() {
 async fn another_empty_room_of_the_same_server_means_that_the_one_before_was_deleted() {
     let server = FakeServer::start().await;
     let client = Client::start(Tokens::of(&server));
-    drop(join(&server, "ND_1", "RM_1", &[]).await);
+    let streamer = [person("PA_1", "creator", &["TR_v"])];
+    drop(join(&server, "ND_1", "RM_1", &streamer).await);
     no_such_session(&server).await;
     let mut connection = join(&server, "ND_1", "RM_2", &[]).await;
     let said = connection.request().await;
@@ -72,15 +73,29 @@ async fn another_empty_room_of_the_same_server_means_that_the_one_before_was_del
 #[tokio::test]
 async fn a_room_that_may_go_on_is_joined() {
     let streamer = [person("PA_1", "creator", &["TR_v"])];
-    for (what, node, room, others) in [
-        ("the same room", "ND_1", "RM_1", &[][..]),
-        ("a server that was started again", "ND_2", "RM_2", &[]),
-        ("a server that says nothing of itself", "", "RM_2", &[]),
-        ("a streamer who went on", "ND_1", "RM_2", &streamer),
+    let nobody = &[][..];
+    for (what, before, node, room, others) in [
+        ("the same room", &streamer[..], "ND_1", "RM_1", nobody),
+        (
+            "another run of the server",
+            &streamer,
+            "ND_2",
+            "RM_2",
+            nobody,
+        ),
+        ("a server that says nothing", &streamer, "", "RM_2", nobody),
+        (
+            "a streamer who went on",
+            &streamer,
+            "ND_1",
+            "RM_2",
+            &streamer,
+        ),
+        ("a room we were alone in", nobody, "ND_1", "RM_2", nobody),
     ] {
         let server = FakeServer::start().await;
         let mut client = Client::start(Tokens::of(&server));
-        drop(join(&server, "ND_1", "RM_1", &[]).await);
+        drop(join(&server, "ND_1", "RM_1", before).await);
         no_such_session(&server).await;
         let _connection = join(&server, node, room, others).await;
         client.joined().await;

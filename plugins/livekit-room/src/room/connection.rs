@@ -68,7 +68,8 @@ impl Room {
         }
         let lost_for = self.lost_for(now);
         let before = self.incarnation.take();
-        if before.is_some_and(|before| before.was_deleted(response, lost_for)) {
+        let had_company = !self.participants.is_empty();
+        if before.is_some_and(|before| before.was_deleted(response, lost_for, had_company)) {
             self.say_goodbye();
             return self.end(EndReason::RoomDeleted);
         }

@@ -11,7 +11,7 @@ use proto::participant_info::State;
 use std::time::Duration;
 
 /// How soon after a loss a new room tells that the old one was deleted. Later, the server may have
-/// given us up by itself and closed an empty room, after 20 s by default.
+/// given us up by itself and closed an empty room, after 20 s by default (`departure_timeout`).
 const TELLING: Duration = Duration::from_secs(5);
 
 /// Which room it is, and of which run of which server.
@@ -35,10 +35,17 @@ impl Incarnation {
     }
 
     /// Whether this room was deleted: the same server has another one in its place, where nobody
-    /// has followed, `lost_for` after we lost it.
-    pub(super) fn was_deleted(&self, response: &proto::JoinResponse, lost_for: Duration) -> bool {
+    /// has followed, `lost_for` after we lost it. Where we had been alone, the room may just have been
+    /// closed for being empty.
+    pub(super) fn was_deleted(
+        &self,
+        response: &proto::JoinResponse,
+        lost_for: Duration,
+        had_company: bool,
+    ) -> bool {
         let now = Self::of(response);
-        lost_for < TELLING
+        had_company
+            && lost_for < TELLING
             && response.other_participants.is_empty()
             && now.is_some_and(|now| now.node == self.node && now.sid != self.sid)
     }
