@@ -8,6 +8,7 @@ use crate::{
     unfit::ToolError,
 };
 use gst::prelude::*;
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     fs,
@@ -21,6 +22,8 @@ use writer::Writer;
 
 /// A file that doesn't begin to play within this long is damaged.
 const PREROLL: gst::ClockTime = gst::ClockTime::from_seconds(20);
+/// After an error, what was read is written once nothing has waited or come for this long.
+const SETTLED: gst::ClockTime = gst::ClockTime::from_seconds(1);
 /// A copy that doesn't get on for this long is given up.
 const STALL: gst::ClockTime = gst::ClockTime::from_seconds(30);
 /// How often it is looked whether one stream waits for another.
@@ -31,10 +34,12 @@ const MAX_WAITING_BYTES: u32 = 64 << 20;
 const DAMAGE: gst::ClockTime = gst::ClockTime::from_seconds(1);
 /// A WAV file's sizes have 32 bits.
 const LARGEST_WAV_BYTES: u64 = u32::MAX as u64;
+
 /// Makes one file of the files at `parts`.
 ///
 /// # Errors
-/// Unfit when they don't go together, or one of them is damaged.
+/// Unfit when they don't go together, or one of them is damaged. Then there is no file at `output`, nor
+/// is one that was there before touched.
 pub(crate) fn join(output: &Path, parts: &[&Path]) -> Result<Measured, ToolError> {
     join_with(output, parts, MAX_WAITING_BYTES)
 }
@@ -42,7 +47,15 @@ pub(crate) fn join(output: &Path, parts: &[&Path]) -> Result<Measured, ToolError
 /// As [`join`]; so many bytes may wait in one place for the other stream.
 fn join_with(output: &Path, parts: &[&Path], waiting: u32) -> Result<Measured, ToolError> {
     check_size(output, parts)?;
-    output::make_private(output).map_err(ToolError::failed)?;
+    output::create_private(output).map_err(ToolError::failed)?;
+    copy_all(output, parts, waiting).inspect_err(|_| {
+        if let Err(error) = fs::remove_file(output) {
+            tracing::warn!(path = %output.display(), %error, "what was joined so far stays");
+        }
+    })
+}
+
+fn copy_all(output: &Path, parts: &[&Path], waiting: u32) -> Result<Measured, ToolError> {
     let mut writer: Option<Writer> = None;
     let mut offset = gst::ClockTime::ZERO;
     for (index, path) in parts.iter().enumerate() {
@@ -80,10 +93,34 @@ fn check_size(output: &Path, parts: &[&Path]) -> Result<(), ToolError> {
 /// A stream of a file, by its media type (`video`, `audio`).
 type Streams = BTreeMap<String, (gst_app::AppSink, gst::Caps)>;
 
+/// How much of each stream was read and isn't with the writer yet, by the names of the sinks.
+type Ways = Arc<Mutex<BTreeMap<String, Arc<Way>>>>;
+
+/// What was read of one stream, in buffers. What is in none of the elements is counted as well.
+#[derive(Debug, Default)]
+struct Way {
+    entered: AtomicU64,
+    left: AtomicU64,
+}
+
+impl Way {
+    fn is_empty(&self) -> bool {
+        // In this order: what enters and leaves between the two looks is seen in neither.
+        let entered = self.entered.load(Ordering::Acquire);
+        self.left.load(Ordering::Acquire) >= entered
+    }
+
+    /// Nothing more comes through, whatever is there.
+    fn close(&self) {
+        self.left.store(u64::MAX, Ordering::Release);
+    }
+}
+
 /// A file that is being read, ready to play.
 struct Reader {
     pipeline: gst::Pipeline,
     streams: Streams,
+    ways: Ways,
     /// Where its index ends, if it has one.
     indexed: Option<gst::ClockTime>,
 }
@@ -94,6 +131,7 @@ impl Reader {
         let mut reader = Self {
             pipeline,
             streams: Streams::new(),
+            ways: Ways::default(),
             indexed: None,
         };
         reader
@@ -131,12 +169,12 @@ impl Reader {
         self.pipeline.add_many([&source, &demuxer])?;
         source.link(&demuxer)?;
         if let Some(pad) = demuxer.static_pad("src") {
-            return add_sink(&self.pipeline, &pad, waiting);
+            return add_sink(&self.pipeline, &pad, &self.ways, waiting);
         }
-        let pipeline = self.pipeline.downgrade();
+        let (pipeline, ways) = (self.pipeline.downgrade(), self.ways.clone());
         demuxer.connect_pad_added(move |_, pad| {
             if let Some(pipeline) = pipeline.upgrade()
-                && let Err(error) = add_sink(&pipeline, pad, waiting)
+                && let Err(error) = add_sink(&pipeline, pad, &ways, waiting)
             {
                 tracing::warn!(%error, "a stream can't be read");
             }
@@ -172,11 +210,19 @@ impl Reader {
                 continue;
             };
             let end = end.clone();
+            let way = self.way(sink).unwrap_or_default();
             let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                let (buffer, stop) = later(&sample, offset).ok_or(gst::FlowError::Error)?;
-                end.fetch_max(stop.nseconds(), Ordering::Relaxed);
-                lane.push(buffer, stop + offset)
+                let taken = later(&sample, offset).ok_or(gst::FlowError::Error);
+                let taken = taken.and_then(|(buffer, stop)| {
+                    end.fetch_max(stop.nseconds(), Ordering::Relaxed);
+                    lane.push(buffer, stop + offset)
+                });
+                match taken {
+                    Ok(_) => _ = way.left.fetch_add(1, Ordering::AcqRel),
+                    Err(_) => way.close(),
+                }
+                taken
             });
             sink.set_callbacks(callbacks.build());
         }
@@ -188,7 +234,8 @@ impl Reader {
         Ok((end, problem))
     }
 
-    /// Waits for the end of the file, and keeps one stream from waiting for the other for ever.
+    /// Waits for the end of the file, and keeps one stream from waiting for the other for ever. What was
+    /// read before an error is copied as well.
     fn wait(&self, writer: &Writer, end: &AtomicU64) -> Result<Option<String>, ToolError> {
         let types = [gst::MessageType::Eos, gst::MessageType::Error];
         let bus = self
@@ -196,40 +243,49 @@ impl Reader {
             .bus()
             .ok_or_else(|| ToolError::failed("no bus"))?;
         let (mut before, mut quiet) = (0, gst::ClockTime::ZERO);
+        let mut problem = None;
         loop {
             let message = bus.timed_pop_filtered(LOOK, &types);
             writer.check_bus()?;
-            let now = end.load(Ordering::Relaxed);
             match message.as_ref().map(|message| message.view()) {
-                Some(gst::MessageView::Eos(_)) => return Ok(None),
-                Some(gst::MessageView::Error(error)) if now > 0 => {
-                    return Ok(Some(error.error().to_string()));
-                }
+                Some(gst::MessageView::Eos(_)) => break,
+                // The first one says why; others follow from it.
                 Some(gst::MessageView::Error(error)) => {
-                    return Err(ToolError::failed(error.error()));
+                    problem.get_or_insert_with(|| error.error().to_string());
+                    continue;
                 }
                 _ => {}
             }
+            let now = end.load(Ordering::Relaxed);
+            let waits = self.streams.keys().any(|media| self.has_waiting(media));
             quiet = if now > before {
                 gst::ClockTime::ZERO
             } else {
                 quiet + LOOK
             };
             before = now;
+            if problem.is_some() && quiet >= SETTLED && !waits {
+                break;
+            }
             if quiet >= STALL {
                 return Err(ToolError::failed("a part can't be read to its end"));
             }
             writer.pass_over_pauses(|media| self.has_waiting(media));
         }
+        match problem {
+            Some(problem) if end.load(Ordering::Relaxed) == 0 => Err(ToolError::failed(problem)),
+            problem => Ok(problem),
+        }
     }
 
     /// Whether something of this stream was read that the writer doesn't have yet.
     fn has_waiting(&self, media: &str) -> bool {
-        let queue = self.streams.get(media).and_then(|(sink, _)| {
-            let peer = sink.static_pad("sink")?.peer()?;
-            peer.parent_element()
-        });
-        queue.is_some_and(|queue| queue.property::<u32>("current-level-buffers") > 0)
+        let way = self.streams.get(media).and_then(|(sink, _)| self.way(sink));
+        way.is_some_and(|way| !way.is_empty())
+    }
+
+    fn way(&self, sink: &gst_app::AppSink) -> Option<Arc<Way>> {
+        self.ways.lock().get(sink.name().as_str()).cloned()
     }
 
     /// Only a file that was cut off before it had its index may end in the middle of something.
@@ -267,6 +323,7 @@ impl Drop for Reader {
 fn add_sink(
     pipeline: &gst::Pipeline,
     pad: &gst::Pad,
+    ways: &Ways,
     waiting: u32,
 ) -> Result<(), gst::glib::BoolError> {
     let queue = gst::ElementFactory::make("queue")
@@ -285,6 +342,12 @@ fn add_sink(
     let input = queue
         .static_pad("sink")
         .ok_or_else(|| gst::glib::bool_error!("a queue without a sink pad"))?;
+    let way = Arc::<Way>::default();
+    ways.lock().insert(sink.name().into(), way.clone());
+    input.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        way.entered.fetch_add(1, Ordering::AcqRel);
+        gst::PadProbeReturn::Ok
+    });
     pad.link(&input)
         .map_err(|error| gst::glib::bool_error!("{error}"))?;
     Ok(())

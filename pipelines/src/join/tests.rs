@@ -142,12 +142,34 @@ fn a_cut_file_is_joined_as_far_as_it_goes() {
     std::fs::write(&first, &bytes[..last + 40]).unwrap();
     let length = measure(&first).unwrap().duration_ms;
     let measured = join(&joined, &[&first, &second]).unwrap();
+    // All that was read before the cut is there, though it is read faster than it is written.
+    let whole = dir.path().join("whole.mp4");
+    std::fs::write(&whole, &bytes[..last - 4]).unwrap();
+    let (one, two, both) = (buffers(&whole), buffers(&second), buffers(&joined));
+    for media in ["video", "audio"] {
+        assert_eq!(both[media], one[media] + two[media], "{media}");
+    }
     let sum = length + measure(&second).unwrap().duration_ms;
     assert!(
         measured.duration_ms.abs_diff(sum) <= 100,
         "{} of {sum}",
         measured.duration_ms
     );
+}
+
+#[test]
+fn what_is_there_already_is_never_overwritten_and_what_fails_leaves_nothing() {
+    gst::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, joined] = paths(&dir, "wav");
+    make(&first, "wav", (0, 0), 15, Index::Whole);
+    let before = std::fs::read(&first).unwrap();
+    let error = join(&first, &[&first, &first]).unwrap_err();
+    assert!(error.to_string().contains("a.wav"), "{error}");
+    assert_eq!(std::fs::read(&first).unwrap(), before);
+    std::fs::write(&second, "no film at all").unwrap();
+    assert!(join(&joined, &[&first, &second]).is_err());
+    assert!(!joined.exists());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::{STALL, Streams, extension};
 use crate::{recording::SILENT_PACKET, unfit::ToolError};
 use gst::prelude::*;
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -34,6 +35,9 @@ pub(super) struct Lane {
     source: gst_app::AppSrc,
     /// Up to where it is known, in nanoseconds.
     known: AtomicU64,
+    /// Held by who adds something, be it what was read or a pause: neither comes between the other's
+    /// look and its deed. Who adds may wait; who finds it held leaves the pause for later.
+    turn: Mutex<()>,
     is_opus: bool,
 }
 
@@ -44,6 +48,7 @@ impl Lane {
         buffer: gst::Buffer,
         end: gst::ClockTime,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let _turn = self.turn.lock();
         self.known.fetch_max(end.nseconds(), Ordering::Relaxed);
         self.source.push_buffer(buffer)
     }
@@ -52,10 +57,17 @@ impl Lane {
         gst::ClockTime::from_nseconds(self.known.load(Ordering::Relaxed))
     }
 
-    /// Nothing comes up to there. Matroska's muxer waits for a stream whatever it is told of gaps:
-    /// Opus then is silent, as its publishers do it.
-    fn pass_over(&self, until: gst::ClockTime) {
+    /// Nothing comes up to there, unless something did meanwhile, waits to be written, or is on its way,
+    /// which `has_waiting` tells. Matroska's muxer waits for a stream whatever it is told of gaps: Opus
+    /// then is silent, as its publishers do it.
+    fn pass_over(&self, until: gst::ClockTime, has_waiting: impl Fn() -> bool) {
+        let Some(_turn) = self.turn.try_lock() else {
+            return;
+        };
         let from = self.known();
+        if from >= until || self.source.current_level_bytes() > 0 || has_waiting() {
+            return;
+        }
         self.known.fetch_max(until.nseconds(), Ordering::Relaxed);
         if self.is_opus {
             let mut at = from;
@@ -103,6 +115,7 @@ impl Writer {
                     let lane = Lane {
                         source: source(caps, waiting),
                         known: AtomicU64::new(0),
+                        turn: Mutex::new(()),
                         is_opus: is_opus(caps),
                     };
                     (media.clone(), Arc::new(lane))
@@ -179,10 +192,7 @@ impl Writer {
             farthest.saturating_sub(PAUSE)
         };
         for (media, lane) in &self.lanes {
-            let pauses = lane.known() < until && lane.source.current_level_bytes() == 0;
-            if pauses && !has_waiting(media) {
-                lane.pass_over(until);
-            }
+            lane.pass_over(until, || has_waiting(media));
         }
     }
 
@@ -262,4 +272,37 @@ fn difference(first: &gst::Caps, other: &gst::Caps) -> Option<String> {
     differing
         .next()
         .map(|name| format!("its {name} is another"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_passed_over_only_where_nothing_came_meanwhile() {
+        gst::init().unwrap();
+        let second = gst::ClockTime::from_seconds;
+        let caps = gst::Caps::new_empty_simple("audio/x-opus");
+        let lane = Lane {
+            source: source(&caps, 1000),
+            known: AtomicU64::new(second(5).nseconds()),
+            turn: Mutex::new(()),
+            is_opus: true,
+        };
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&lane.source).unwrap();
+        pipeline.set_state(gst::State::Paused).unwrap();
+        let nothing = || false;
+        // It has come further than to where it seemed to pause.
+        lane.pass_over(second(2), nothing);
+        lane.pass_over(second(7), || true);
+        let turn = lane.turn.lock();
+        lane.pass_over(second(7), nothing);
+        drop(turn);
+        assert_eq!(lane.known(), second(5));
+        assert_eq!(lane.source.current_level_bytes(), 0);
+        lane.pass_over(second(7), nothing);
+        assert_eq!(lane.known(), second(7));
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
 }
