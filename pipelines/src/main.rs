@@ -2,7 +2,7 @@
 //!
 //! It is started by the server and speaks the protocol of the crate `haven-wire` over standard
 //! input and output. With `--probe` it tells what this machine can do, with `--check-formats` the same
-//! of all recording formats to people, with `--measure FILE` how long a recording is.
+//! of all recording formats to people, with `--measure FILE` how long a recording is, whose end it mends.
 
 mod catch_up;
 mod control;
@@ -42,7 +42,8 @@ Usage: haven-worker                             run a session by the server's me
        haven-worker --probe [--formats-dir DIR] print what this machine can do, as JSON
        haven-worker --check-formats [--formats-dir DIR]
                                                 try every encoder of every recording format
-       haven-worker --measure FILE              print a recording's length and size, as JSON
+       haven-worker --measure FILE              cut off what a writer that died left at the end of a
+                                                recording, print its length and size, as JSON
        haven-worker --thumbnail FILE JPEG       write a picture of a recording
        haven-worker --join OUTPUT FILE...       make one recording of several, copying all streams
        haven-worker --version
@@ -82,7 +83,9 @@ fn main() -> ExitCode {
         return fail(&error.to_string());
     }
     match words.as_slice() {
-        [Some("--measure"), _] => unfit::print(measure::measure(&arguments[1]).map_err(Into::into)),
+        [Some("--measure"), _] => {
+            unfit::print(measure::mend_and_measure(&arguments[1]).map_err(Into::into))
+        }
         [Some("--thumbnail"), ..] => {
             unfit::print(thumbnail::thumbnail(&arguments[1], &arguments[2]))
         }

@@ -1,4 +1,5 @@
 use gst::prelude::*;
+use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use std::{
     fs::File,
@@ -75,16 +76,35 @@ pub(crate) fn is_unfinished_mp4(path: &Path) -> io::Result<bool> {
     Ok(!index)
 }
 
+/// As [`measure`], after what a writer that died left at the end is cut off, where nobody writes the
+/// file.
+///
+/// # Errors
+/// When the file can't be read, or nothing in it plays.
+pub(crate) fn mend_and_measure(path: &Path) -> Result<Measured, MeasureError> {
+    // One that may not be changed, or that is being written, is measured as it is.
+    if let Ok(mut file) = File::options().read(true).write(true).open(path)
+        && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        && let Err(problem) = cut_off(&mut file)
+    {
+        tracing::warn!(%problem, "the end of a file can't be cut off");
+    }
+    measure(path)
+}
+
 /// Cuts off the end of an mp4 with fragments that was not written whole: players refuse a file that
 /// ends within a fragment's head, which a full disk does. Other files stay as they are.
 ///
 /// # Errors
 /// When the file can't be read or shortened.
 pub(crate) fn cut_off_incomplete(path: &Path) -> io::Result<()> {
-    let mut file = File::options().read(true).write(true).open(path)?;
+    cut_off(&mut File::options().read(true).write(true).open(path)?)
+}
+
+fn cut_off(file: &mut File) -> io::Result<()> {
     let len = file.metadata()?.len();
     let (mut at, mut whole) = (0, None);
-    while let Some((kind, size)) = box_header(&mut file, at)? {
+    while let Some((kind, size)) = box_header(file, at)? {
         let end = at.saturating_add(size);
         if end > len || (at == 0 && &kind != b"ftyp") {
             break;
@@ -272,6 +292,7 @@ pub(crate) fn end_time(pad: &gst::Pad, buffer: &gst::Buffer) -> Option<gst::Cloc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::join::tests::{Index, make};
 
     fn a_box(kind: &str, payload: usize) -> Vec<u8> {
         let size = u32::try_from(8 + payload).unwrap();
@@ -306,5 +327,27 @@ mod tests {
         std::fs::write(&path, &other).unwrap();
         cut_off_incomplete(&path).unwrap();
         assert_eq!(path.metadata().unwrap().len(), other.len() as u64);
+    }
+
+    #[test]
+    fn what_a_dead_writer_left_is_cut_off_before_measuring_but_not_what_is_written() {
+        gst::init().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mp4");
+        make(&path, "mp4", (320, 240), 60, Index::None);
+        let whole = std::fs::read(&path).unwrap();
+        let last = whole.windows(4).rposition(|kind| kind == b"moof").unwrap() - 4;
+        // All of a fragment's head but its last bytes.
+        std::fs::write(&path, &whole[..last + 60]).unwrap();
+        let length = || path.metadata().unwrap().len();
+        let writer = File::open(&path).unwrap();
+        flock(&writer, FlockOperation::LockExclusive).unwrap();
+        let _ = mend_and_measure(&path);
+        assert_eq!(length(), last as u64 + 60);
+        drop(writer);
+        let measured = mend_and_measure(&path).unwrap();
+        assert_eq!(length(), last as u64);
+        assert_eq!(measured.bytes, last as u64);
+        assert!(measured.duration_ms >= 1400, "{measured:?}");
     }
 }
