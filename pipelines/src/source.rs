@@ -271,12 +271,20 @@ fn connect_guests(
     element.connect_pad_removed(on_pad(Guests::remove));
 }
 
+/// Takes what comes from `pad` into `sink`, which is in the pipeline only where that succeeds.
 fn link(
     pipeline: &gst::Pipeline,
     pad: &gst::Pad,
     sink: &gst_app::AppSink,
 ) -> Result<(), gst::glib::BoolError> {
     pipeline.add(sink)?;
+    link_added(pad, sink).inspect_err(|_| {
+        let _ = sink.set_state(gst::State::Null);
+        let _ = pipeline.remove(sink);
+    })
+}
+
+fn link_added(pad: &gst::Pad, sink: &gst_app::AppSink) -> Result<(), gst::glib::BoolError> {
     sink.sync_state_with_parent()?;
     let input = sink
         .static_pad("sink")

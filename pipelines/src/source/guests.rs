@@ -127,4 +127,18 @@ mod tests {
             sink.set_state(gst::State::Null).unwrap();
         }
     }
+
+    #[test]
+    fn a_guest_that_cannot_be_heard_leaves_nothing_in_the_pipeline() {
+        gst::init().unwrap();
+        let (guests, pipeline) = (Guests::default(), gst::Pipeline::new());
+        let (inbox, _events) = Inbox::new();
+        let pictures = gst::Caps::new_empty_simple("video/x-raw");
+        let (direction, presence) = (gst::PadDirection::Src, gst::PadPresence::Always);
+        let template = gst::PadTemplate::new("audio_1", direction, presence, &pictures);
+        let pad = gst::Pad::from_template(&template.unwrap());
+        guests.add(&pipeline, &pad, &inbox);
+        assert!(guests.all().is_empty());
+        assert!(pipeline.children().is_empty());
+    }
 }

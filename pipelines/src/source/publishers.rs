@@ -7,6 +7,10 @@ use std::sync::Arc;
 /// Longest name that is told, in characters: a participant chooses it freely.
 const LONGEST_NAME: usize = 256;
 
+/// Most tracks that are known: who comes when so many are there is told once some have ended. More
+/// than are told ([`MAX_PUBLISHERS`]), so that others take the place of those who leave.
+const MAX_TRACKS: usize = 10 * MAX_PUBLISHERS;
+
 /// The tracks that are taken now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Publishers(Arc<Mutex<Vec<Track>>>);
@@ -18,7 +22,7 @@ struct Track {
 }
 
 impl Publishers {
-    /// Who publishes them.
+    /// Who publishes them, the first [`MAX_PUBLISHERS`].
     pub(crate) fn list(&self) -> Vec<Publisher> {
         let mut all = Vec::new();
         for track in &*self.0.lock() {
@@ -41,7 +45,7 @@ impl Publishers {
         let before = tracks.len();
         match message.get::<&str>("state") {
             Ok("ended") => tracks.retain(|track| track.sid != sid),
-            Ok("started") if before < MAX_PUBLISHERS => {
+            Ok("started") if before < MAX_TRACKS => {
                 tracks.retain(|track| track.sid != sid);
                 let (kind, source) = (text("kind"), text("source"));
                 tracks.push(Track {
@@ -97,5 +101,34 @@ mod tests {
         assert!(!publishers.note(&message("TR_2", "bob", "audio", "ended")));
         assert_eq!(told(&publishers), [("ann".into(), 2)]);
         assert!(!publishers.note(&gst::Structure::new_empty("livekit-stats")));
+    }
+
+    #[test]
+    fn who_came_when_too_many_were_there_is_told_once_others_leave() {
+        gst::init().unwrap();
+        let publishers = Publishers::default();
+        let person = |number: usize, state| {
+            let (sid, identity) = (format!("TR_{number}"), format!("guest {number:04}"));
+            publishers.note(&message(&sid, &identity, "audio", state))
+        };
+        for number in 0..MAX_PUBLISHERS + 20 {
+            assert!(person(number, "started"));
+        }
+        let told = || {
+            let list = publishers.list().into_iter();
+            list.map(|one| one.identity).collect::<Vec<_>>()
+        };
+        let last = format!("guest {:04}", MAX_PUBLISHERS + 19);
+        assert_eq!(told().len(), MAX_PUBLISHERS);
+        assert!(!told().contains(&last));
+        for number in 0..20 {
+            assert!(person(number, "ended"));
+        }
+        assert_eq!(told().len(), MAX_PUBLISHERS);
+        assert!(told().contains(&last));
+        for number in 0..2 * MAX_TRACKS {
+            person(number, "started");
+        }
+        assert_eq!(publishers.0.lock().len(), MAX_TRACKS);
     }
 }
