@@ -7,6 +7,7 @@ use crate::{
     recording::{Inputs, Plan, Recording, Signature},
     source::{Guests, Source, SourceError},
     status::{self, Reporter},
+    tap::Unit,
     timebase::Timebase,
     tokens::Tokens,
 };
@@ -70,8 +71,38 @@ enum Sizing {
     Wanted,
     /// Its first pictures are being decoded.
     Decoding { _lease: Lease },
-    /// Yes, of a video of these parameters.
-    Known(Option<Signature>),
+    /// Yes, of the video of this key frame.
+    Known(Option<KeyFrame>),
+}
+
+/// A key frame: when it was, and the parameters of the video then.
+#[derive(Debug)]
+struct KeyFrame {
+    pts: gst::ClockTime,
+    signature: Option<Signature>,
+}
+
+impl KeyFrame {
+    fn of(unit: &Unit) -> Self {
+        Self {
+            pts: unit.pts,
+            signature: Signature::of(unit),
+        }
+    }
+}
+
+/// Whether the video is another one since the key frame that is known, which `newest` then is. Each is
+/// read once: to find what it says takes going through all of it.
+fn is_another(known: &mut Option<KeyFrame>, newest: &Unit) -> bool {
+    if known.as_ref().is_some_and(|known| known.pts == newest.pts) {
+        return false;
+    }
+    let KeyFrame { pts, signature } = KeyFrame::of(newest);
+    let before = known.take().and_then(|known| known.signature);
+    let differs = signature.is_some() && signature != before;
+    let signature = signature.or(before);
+    *known = Some(KeyFrame { pts, signature });
+    differs
 }
 
 impl Session {
@@ -198,35 +229,30 @@ impl Session {
     /// A stream as published needn't tell its size: then its first pictures are decoded, whoever
     /// watches.
     fn learn_size(&mut self) {
-        let published = self.source.tap(Media::Video).caps();
-        match (&self.sizing, published) {
+        let tap = self.source.tap(Media::Video);
+        let newest = || tap.key_frame(self.timebase.now());
+        let known = || Sizing::Known(newest().as_ref().map(KeyFrame::of));
+        match (&mut self.sizing, tap.caps()) {
             (Sizing::Wanted, Some(caps)) => {
                 self.sizing = match status::size(&caps) {
-                    Some(_) => Sizing::Known(self.published()),
+                    Some(_) => known(),
                     None => Sizing::Decoding {
                         _lease: self.video.lease(),
                     },
                 };
             }
             (Sizing::Decoding { .. }, _) if self.video.decoded().caps().is_some() => {
-                self.sizing = Sizing::Known(self.published());
+                self.sizing = known();
             }
             // Another codec, another size: what was learned may not hold.
             (Sizing::Known(known), _) => {
-                let published = self.published();
-                if published.is_some() && *known != published {
+                let changed = newest().is_some_and(|newest| is_another(known, &newest));
+                if changed {
                     self.sizing = Sizing::Wanted;
                 }
             }
             _ => {}
         }
-    }
-
-    /// The parameters of the video as it is published now.
-    fn published(&self) -> Option<Signature> {
-        let now = self.timebase.now();
-        let key_frame = self.source.tap(Media::Video).key_frame(now)?;
-        Signature::of(&key_frame)
     }
 
     fn start_recording(&mut self, config: RecordingConfig) {
@@ -351,5 +377,34 @@ impl Session {
         {
             tracing::error!("the thread that loads plug-ins panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_video_is_another_one_once_a_key_frame_says_so() {
+        gst::init().unwrap();
+        let unit = |ms, side| Unit {
+            buffer: gst::Buffer::from_slice([0x10, 0, 0, 0x9d, 1, 0x2a, side, 0, side, 0]),
+            caps: gst::Caps::new_empty_simple("video/x-vp8"),
+            pts: gst::ClockTime::from_mseconds(ms),
+            key: true,
+        };
+        let mut known = None;
+        assert!(is_another(&mut known, &unit(0, 64)));
+        assert!(!is_another(&mut known, &unit(1000, 64)));
+        // What was read once isn't read again.
+        assert!(!is_another(&mut known, &unit(1000, 80)));
+        // One that says nothing changes nothing.
+        let delta = Unit {
+            key: false,
+            ..unit(2000, 80)
+        };
+        assert!(!is_another(&mut known, &delta));
+        assert!(!is_another(&mut known, &unit(3000, 64)));
+        assert!(is_another(&mut known, &unit(4000, 80)));
     }
 }
