@@ -1,4 +1,5 @@
 mod copy;
+mod finishers;
 mod gaps;
 mod graph;
 mod job;
@@ -22,9 +23,11 @@ use crate::{
     tap::Tap,
     timebase::Timebase,
 };
+use finishers::Finishers;
 use haven_wire::{RecordingConfig, RecordingProgress, WorkerMessage};
 use job::EOS_TIMEOUT;
 use recorder::Recorder;
+use rustix::io::Errno;
 use std::{
     io,
     panic::{self, AssertUnwindSafe},
@@ -58,7 +61,10 @@ impl RecordingError {
     /// What a pipeline complained of.
     fn of(error: &gst::message::Error) -> Self {
         let said = describe(error);
-        match error.error().matches(gst::ResourceError::NoSpaceLeft) {
+        let kind = error.error();
+        let full = kind.matches(gst::ResourceError::NoSpaceLeft)
+            || (kind.matches(gst::ResourceError::Write) && is_quota(error));
+        match full {
             true => Self::DiskFull(said),
             false => Self::Pipeline(said),
         }
@@ -71,6 +77,15 @@ impl RecordingError {
             _ => false,
         }
     }
+}
+
+/// Whether a file can't grow since its owner may have no more space. A filesink has no kind of error
+/// for that, but gives the system's words for it.
+fn is_quota(error: &gst::message::Error) -> bool {
+    let words = io::Error::from(Errno::DQUOT).to_string();
+    // What follows them is Rust's.
+    let words = words.split(" (os error").next().unwrap_or_default();
+    error.debug().is_some_and(|debug| debug.contains(words))
 }
 
 /// What a recording takes its media from.
@@ -116,8 +131,8 @@ impl Recording {
                 let id = config.recording_id;
                 let span = tracing::info_span!("recording", recording_id = id);
                 let _entered = span.enter();
-                reporting(id, &outbox.clone(), || {
-                    Recorder::new(config, plan, inputs, outbox).record(asked, &stopped);
+                reporting(id, &outbox.clone(), |finishers| {
+                    Recorder::new(config, plan, inputs, outbox, finishers).record(asked, &stopped)
                 });
                 inbox.notify(Event::RecordingOver(id));
             })?;
@@ -137,19 +152,29 @@ impl Recording {
     }
 }
 
-/// Whatever happens in `work`, the server hears of the recording's end.
-fn reporting(id: i64, outbox: &Outbox, work: impl FnOnce()) {
-    if panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
-        tracing::error!("a recording's thread panicked");
-        outbox.send(WorkerMessage::RecordingFinished {
-            disk_full: false,
-            progress: RecordingProgress {
-                recording_id: id,
-                ..RecordingProgress::default()
-            },
-            error: Some(RecordingError::Panic.to_string()),
-        });
+/// Whatever happens in `record`, the server hears of the recording's end, once all files before its
+/// last one are finalised.
+fn reporting(
+    id: i64,
+    outbox: &Outbox,
+    record: impl FnOnce(&mut Finishers) -> (RecordingProgress, Option<RecordingError>),
+) {
+    let mut finishers = Finishers::default();
+    let recorded = panic::catch_unwind(AssertUnwindSafe(|| record(&mut finishers)));
+    finishers.join();
+    let (progress, error) =
+        recorded.unwrap_or_else(|_| (RecordingProgress::default(), Some(RecordingError::Panic)));
+    if let Some(error) = &error {
+        tracing::error!(%error, "recording failed");
     }
+    outbox.send(WorkerMessage::RecordingFinished {
+        disk_full: error.as_ref().is_some_and(RecordingError::is_disk_full),
+        progress: RecordingProgress {
+            recording_id: id,
+            ..progress
+        },
+        error: error.map(|error| error.to_string()),
+    });
 }
 
 #[cfg(test)]

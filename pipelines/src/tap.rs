@@ -44,7 +44,8 @@ pub(crate) enum Taken {
     Done,
     /// Left it out, and will until a key frame comes.
     NeedsKeyFrame,
-    /// Left it out for a consumer that will attach from here on.
+    /// Left it out for a consumer that will attach from here on: it is kept for as long as the one
+    /// that says so stays attached.
     Keep,
 }
 
@@ -139,14 +140,16 @@ impl Tap {
         from: Option<gst::ClockTime>,
     ) -> Attachment {
         let mut inner = self.inner.lock();
-        for unit in inner.kept.from(from) {
-            let _ = consumer.take(unit);
-        }
-        if let Some(from) = from {
-            inner.kept.unpin(from);
-        }
         let id = inner.next_id;
         inner.next_id += 1;
+        // It may come to its end already in what is given to it first.
+        let mut keeps = false;
+        for unit in inner.kept.from(from) {
+            keeps |= consumer.take(unit) == Taken::Keep;
+        }
+        if keeps {
+            inner.kept.hold(id);
+        }
         inner.consumers.push((id, consumer));
         Attachment {
             tap: self.clone(),
@@ -157,11 +160,6 @@ impl Tap {
     /// The stream's caps, once something came.
     pub(crate) fn caps(&self) -> Option<gst::Caps> {
         self.inner.lock().caps.clone()
-    }
-
-    /// Nobody will attach from `from` on after all.
-    pub(crate) fn forget_from(&self, from: gst::ClockTime) {
-        self.inner.lock().kept.unpin(from);
     }
 
     /// The key frame that a consumer would begin with that attaches from there.
@@ -227,16 +225,16 @@ impl Tap {
             }
             inner.newest = Some(unit.pts);
             inner.kept.keep(&unit);
-            let (mut starving, mut wanted) = (false, 0);
-            for (_, consumer) in &inner.consumers {
+            let mut starving = false;
+            let Inner {
+                consumers, kept, ..
+            } = &mut *inner;
+            for (id, consumer) in consumers {
                 match consumer.take(&unit) {
                     Taken::Done => {}
                     Taken::NeedsKeyFrame => starving = true,
-                    Taken::Keep => wanted += 1,
+                    Taken::Keep => kept.hold(*id),
                 }
-            }
-            for _ in 0..wanted {
-                inner.kept.pin(unit.pts);
             }
             (changed, starving && inner.may_ask(unit.pts))
         };
@@ -250,10 +248,9 @@ impl Tap {
     }
 
     fn detach(&self, id: u64) {
-        self.inner
-            .lock()
-            .consumers
-            .retain(|(other, _)| *other != id);
+        let mut inner = self.inner.lock();
+        inner.consumers.retain(|(other, _)| *other != id);
+        inner.kept.release(id);
     }
 }
 
@@ -277,7 +274,7 @@ impl Inner {
     }
 }
 
-/// Keeps a consumer attached for as long as it lives.
+/// Keeps a consumer attached for as long as it lives, and what the consumer has kept for another one.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     tap: Arc<Tap>,

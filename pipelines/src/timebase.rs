@@ -16,6 +16,16 @@ impl Timebase {
         Self { clock, base }
     }
 
+    /// A time base whose running time is that now.
+    #[cfg(test)]
+    pub(crate) fn started_ago(time: gst::ClockTime) -> Self {
+        let begun = Self::start();
+        Self {
+            base: begun.base.saturating_sub(time),
+            ..begun
+        }
+    }
+
     /// Running time of this instant.
     pub(crate) fn now(&self) -> gst::ClockTime {
         self.clock.time().saturating_sub(self.base)

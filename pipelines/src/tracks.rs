@@ -128,6 +128,10 @@ impl Track for VideoTrack {
         }
     }
 
+    fn has_taken(&self) -> bool {
+        self.state.lock().shown.is_some()
+    }
+
     fn is_complete(&self) -> bool {
         self.state.lock().complete
     }
@@ -245,6 +249,10 @@ impl Track for AudioTrack {
             let until = frames(until);
             self.fill(&mut self.state.lock(), until);
         }
+    }
+
+    fn has_taken(&self) -> bool {
+        self.state.lock().next > 0
     }
 
     fn is_complete(&self) -> bool {

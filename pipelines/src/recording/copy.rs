@@ -7,6 +7,7 @@ use crate::{
 };
 use haven_wire::{Gap, PartReason};
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A muxer waits for the stream that is behind: it is told after this long that nothing comes.
 const QUIET: gst::ClockTime = gst::ClockTime::from_mseconds(500);
@@ -33,6 +34,8 @@ pub(crate) struct CopyTrack {
     kind: Kind,
     span: Span,
     state: Mutex<State>,
+    /// Packets that came after silence had taken their place.
+    late: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -50,7 +53,14 @@ struct State {
     last: Option<gst::ClockTime>,
     /// Up to where it was said that nothing comes.
     filled: gst::ClockTime,
+    /// Something that was published is in the file.
+    taken: bool,
+    /// Nothing more belongs into the file.
     complete: bool,
+    /// When it was last looked whether something comes.
+    looked: Option<gst::ClockTime>,
+    /// Not before this it is said that nothing comes.
+    patient_until: gst::ClockTime,
     /// The next key frame belongs into another file.
     split: bool,
     cut: Option<Cut>,
@@ -79,6 +89,7 @@ impl CopyTrack {
             kind,
             span,
             state: Mutex::default(),
+            late: AtomicU64::new(0),
         }
     }
 
@@ -106,8 +117,21 @@ impl CopyTrack {
             let mut packet = gst::Buffer::from_slice(SILENT_PACKET);
             packet.make_mut().set_pts(at);
             state.last = Some(at);
+            state.filled = at;
             let _ = feed.push(packet, caps, true);
         }
+    }
+}
+
+impl State {
+    /// Whether nothing can be said yet, since this machine stood still: what came meanwhile is still
+    /// on its way.
+    fn stood_still(&mut self, now: gst::ClockTime) -> bool {
+        let looked = self.looked.replace(now);
+        if looked.is_some_and(|looked| now > looked + MARGIN) {
+            self.patient_until = now + MARGIN;
+        }
+        now < self.patient_until
     }
 }
 
@@ -124,8 +148,9 @@ impl Track for CopyTrack {
     fn tick(&self) {
         let now = self.span.now();
         let mut state = self.state.lock();
+        let stood_still = state.stood_still(now);
         let from = state.last.unwrap_or_default().max(state.filled);
-        if state.cut.is_some() || now < from + QUIET + MARGIN {
+        if stood_still || state.cut.is_some() || now < from + QUIET + MARGIN {
             return;
         }
         match (&self.kind, &self.feed, state.last) {
@@ -137,6 +162,10 @@ impl Track for CopyTrack {
             }
             (Kind::Video(_), _, _) => {}
         }
+    }
+
+    fn has_taken(&self) -> bool {
+        self.state.lock().taken
     }
 
     fn is_complete(&self) -> bool {
@@ -159,7 +188,8 @@ impl Track for CopyTrack {
     }
 
     fn dropped(&self) -> u64 {
-        self.feed.as_ref().map_or(0, Feed::dropped)
+        let overflown = self.feed.as_ref().map_or(0, Feed::dropped);
+        overflown + self.late.load(Ordering::Relaxed)
     }
 
     fn gaps(&self) -> Vec<Gap> {
@@ -170,7 +200,7 @@ impl Track for CopyTrack {
 impl Consumer for CopyTrack {
     fn take(&self, unit: &Unit) -> Taken {
         let mut state = self.state.lock();
-        if state.cut.is_some() {
+        if state.cut.is_some() || state.complete {
             return Taken::Done;
         }
         let origin = self.span.origin();
@@ -185,11 +215,18 @@ impl Consumer for CopyTrack {
         if unit.key
             && let Some(reason) = self.must_cut(unit, &state)
         {
-            let at = unit.pts;
-            state.cut = Some(Cut { at, reason });
-            // Sound that comes from now on is the next file's, whoever looks at this one when.
-            self.span.end_at(pts);
-            return Taken::Keep;
+            if self.span.end().is_none() {
+                let at = unit.pts;
+                state.cut = Some(Cut { at, reason });
+                // Sound that comes from now on is the next file's, whoever looks at this one when.
+                self.span.end_at(pts);
+                return Taken::Keep;
+            }
+            // The end was set already: nobody goes on from here.
+            if reason == PartReason::SourceChanged {
+                state.complete = true;
+                return Taken::Done;
+            }
         }
         let Some(feed) = &self.feed else {
             return Taken::NeedsKeyFrame;
@@ -200,12 +237,17 @@ impl Consumer for CopyTrack {
         if !self.is_video() && unit.pts < origin {
             return Taken::Done;
         }
+        if !self.is_video() && pts < state.filled {
+            self.late.fetch_add(1, Ordering::Relaxed);
+            return Taken::Done;
+        }
         // What a video needs from before the file's begin is decoded in its first moment.
         let time = match state.last {
             Some(last) => pts.max(last + STEP),
             None => pts,
         };
         state.last = Some(time);
+        state.taken = true;
         state.gaps.on_media(time);
         let mut buffer = unit.buffer.clone();
         {
@@ -235,21 +277,95 @@ mod tests {
         }
     }
 
+    fn packet(ms: u64) -> Unit {
+        unit(ms, graph::opus_caps(), &SILENT_PACKET)
+    }
+
+    fn key_frame(ms: u64, side: u8) -> Unit {
+        let caps = gst::Caps::new_empty_simple("video/x-vp8");
+        unit(ms, caps, &[0x10, 0, 0, 0x9d, 1, 0x2a, side, 0, side, 0])
+    }
+
+    fn feed() -> Feed {
+        Feed::new(live_appsrc("in"), 1000, Overflow::DropBuffer)
+    }
+
+    fn ms(ms: u64) -> gst::ClockTime {
+        gst::ClockTime::from_mseconds(ms)
+    }
+
     #[test]
     fn sound_from_beyond_the_cut_is_not_taken_though_nobody_has_looked_yet() {
         gst::init().unwrap();
-        let span = Span::new(gst::ClockTime::from_mseconds(100), Timebase::start());
-        let feed = Feed::new(live_appsrc("sound"), 1000, Overflow::DropBuffer);
-        let sound = CopyTrack::audio(feed, graph::opus_caps(), span.clone());
+        let span = Span::new(ms(100), Timebase::start());
+        let sound = CopyTrack::audio(feed(), graph::opus_caps(), span.clone());
         let video = CopyTrack::absent_video(span.clone());
-        let packet = |ms| unit(ms, graph::opus_caps(), &SILENT_PACKET);
-        sound.take(&packet(120));
+        sound.take(&packet(220));
         assert!(!sound.is_complete());
-        let vp8 = gst::Caps::new_empty_simple("video/x-vp8");
-        let picture = [0x10, 0, 0, 0x9d, 1, 0x2a, 64, 0, 64, 0];
-        assert_eq!(video.take(&unit(140, vp8, &picture)), Taken::Keep);
-        assert_eq!(span.end(), Some(gst::ClockTime::from_mseconds(40)));
-        sound.take(&packet(140));
+        assert_eq!(video.take(&key_frame(240, 64)), Taken::Keep);
+        assert_eq!(span.end(), Some(ms(140)));
+        sound.take(&packet(240));
         assert!(sound.is_complete());
+    }
+
+    #[test]
+    fn sound_that_comes_after_silence_took_its_place_is_left_out_and_counted() {
+        gst::init().unwrap();
+        let span = Span::new(ms(0), Timebase::started_ago(ms(60_000)));
+        let sound = CopyTrack::audio(feed(), graph::opus_caps(), span);
+        sound.take(&packet(100));
+        sound.tick();
+        let silent = sound.state.lock().last.unwrap();
+        assert!(silent >= ms(59_000), "{silent}");
+        for late in [1000, 2000] {
+            assert_eq!(sound.take(&packet(late)), Taken::Done);
+        }
+        assert_eq!(sound.state.lock().last, Some(silent));
+        assert_eq!(sound.dropped(), 2);
+        sound.take(&packet(silent.mseconds() + 20));
+        assert_eq!(
+            sound.state.lock().last.unwrap().mseconds(),
+            silent.mseconds() + 20
+        );
+        assert_eq!(sound.dropped(), 2);
+    }
+
+    #[test]
+    fn a_machine_that_stood_still_waits_for_what_is_on_its_way() {
+        let mut state = State::default();
+        for (now, waits) in [
+            (0, false),
+            (50, false),
+            (1500, true),
+            (1700, true),
+            (1800, false),
+        ] {
+            assert_eq!(state.stood_still(ms(now)), waits, "{now}");
+        }
+    }
+
+    #[test]
+    fn who_was_told_where_to_end_makes_no_cut_before() {
+        gst::init().unwrap();
+        let first = key_frame(0, 64);
+        let video = |span: &Span| {
+            let signature = Signature::of(&first).unwrap();
+            let track = CopyTrack::video(feed(), signature, span.clone());
+            assert_eq!(track.take(&first), Taken::Done);
+            track
+        };
+        let span = Span::new(ms(0), Timebase::start());
+        let (changed, split) = (video(&span), video(&span));
+        split.split();
+        span.end_at(ms(500));
+        assert_eq!(changed.take(&key_frame(300, 80)), Taken::Done);
+        assert!(changed.is_complete());
+        // What can go on does so up to the end.
+        assert_eq!(split.take(&key_frame(300, 64)), Taken::Done);
+        assert_eq!(split.state.lock().last, Some(ms(300)));
+        for track in [changed, split] {
+            assert_eq!(track.cut(), None);
+        }
+        assert_eq!(span.end(), Some(ms(500)));
     }
 }

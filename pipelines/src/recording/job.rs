@@ -36,6 +36,8 @@ const MAX_WAITING_AUDIO_BYTES: u64 = 60 * 192_000;
 pub(crate) trait Track: Consumer {
     /// To be called several times a second: says or shows something while nothing comes.
     fn tick(&self);
+    /// Whether anything was put into the file.
+    fn has_taken(&self) -> bool;
     /// Whether all that belongs before the end has arrived.
     fn is_complete(&self) -> bool;
     /// Fills up to the end, and ends the stream.
@@ -262,14 +264,14 @@ impl Job {
         self.span.now()
     }
 
-    /// Running time of its begin.
-    pub(super) fn origin(&self) -> gst::ClockTime {
-        self.span.origin()
-    }
-
     /// Whether something was written or soon will be.
     pub(super) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Whether a stream put something into it, written or not: a muxer may still wait for another one.
+    pub(super) fn has_taken(&self) -> bool {
+        self.tracks.iter().any(|(_, track)| track.has_taken())
     }
 
     /// Whether there is sound now for a file that has none.

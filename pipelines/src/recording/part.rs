@@ -1,12 +1,9 @@
 //! One file of a recording, from its first byte to its last.
 
-use super::{Inputs, Plan, RecordingError, job::Job, signature::Signature};
+use super::{Inputs, Plan, RecordingError, copy::Cut, job::Job, signature::Signature};
 use crate::{measure, output::Output};
 use haven_wire::{PartReason, RecordingProgress};
 use std::sync::Arc;
-
-/// A file is at least this long: what is shorter, no muxer takes.
-const SHORTEST: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 
 /// Key frames come at least this often from encoders: what is after the last one is lost on a crash.
 /// A publisher is asked as often while one is waited for.
@@ -53,13 +50,22 @@ impl Part {
         })
     }
 
+    /// Where a stream can't go on in it, and why it then ends.
+    pub(super) fn cut(&self) -> Option<Cut> {
+        let cut = self.job.cut()?;
+        let reason = match self.ending {
+            Some(PartReason::SourceChanged) => PartReason::SourceChanged,
+            Some(PartReason::Split) | None => cut.reason,
+        };
+        Some(Cut { reason, ..cut })
+    }
+
     /// Finalises the file, which ends at this running time; its progress then, and what went wrong.
     pub(super) fn finish(
         mut self,
         id: i64,
         end: gst::ClockTime,
     ) -> (RecordingProgress, Option<RecordingError>) {
-        let end = end.max(self.job.origin() + SHORTEST);
         let error = self.job.finish(end).err();
         (self.close(id, error.is_some()), error)
     }

@@ -3,6 +3,7 @@
 use super::{
     Inputs, Plan, RecordingError,
     copy::Cut,
+    finishers::Finishers,
     graph,
     part::{KEY_FRAME_INTERVAL, PROGRESS_INTERVAL, Part},
     plan,
@@ -20,7 +21,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
@@ -28,13 +29,17 @@ use std::{
 const TICK: Duration = Duration::from_millis(50);
 /// How long a recording that keeps pictures as they are waits for some before it begins without.
 const PICTURE_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(3);
-/// A file that can end anywhere ends so much later than now, so that the next one is ready by then.
-const CUT_LEAD: gst::ClockTime = gst::ClockTime::from_mseconds(300);
+/// A file that can end anywhere ends so much later than now, so that the next one is ready by then: at
+/// least, and at most where many are made at a time.
+const CUT_LEAD: [gst::ClockTime; 2] = [
+    gst::ClockTime::from_mseconds(300),
+    gst::ClockTime::from_seconds(3),
+];
 /// Where there can be no further file now, that is tried again after this long.
 const SPLIT_RETRY: gst::ClockTime = gst::ClockTime::from_seconds(10);
 
 /// One recording, file after file.
-pub(super) struct Recorder {
+pub(super) struct Recorder<'a> {
     config: RecordingConfig,
     plan: Plan,
     inputs: Arc<Inputs>,
@@ -43,8 +48,10 @@ pub(super) struct Recorder {
     number: u32,
     /// The server knows that something is being written.
     started: bool,
+    /// How long it took to begin the last file.
+    opening: gst::ClockTime,
     /// Files that are being finalised while the recording goes on.
-    finishing: Vec<JoinHandle<()>>,
+    finishers: &'a mut Finishers,
 }
 
 /// Why no more is written to a file.
@@ -55,8 +62,14 @@ enum Halt {
     NoFurther(RecordingError, Cut),
 }
 
-impl Recorder {
-    pub(super) fn new(config: RecordingConfig, plan: Plan, inputs: Inputs, outbox: Outbox) -> Self {
+impl<'a> Recorder<'a> {
+    pub(super) fn new(
+        config: RecordingConfig,
+        plan: Plan,
+        inputs: Inputs,
+        outbox: Outbox,
+        finishers: &'a mut Finishers,
+    ) -> Self {
         Self {
             config,
             plan,
@@ -64,34 +77,14 @@ impl Recorder {
             outbox,
             number: 1,
             started: false,
-            finishing: Vec::new(),
+            opening: gst::ClockTime::ZERO,
+            finishers,
         }
     }
 
-    /// Records until stopped, from the running time `asked` on, and says how it went.
-    pub(super) fn record(mut self, asked: gst::ClockTime, stopped: &Receiver<()>) {
-        let (progress, error) = self.keep(asked, stopped);
-        for thread in std::mem::take(&mut self.finishing) {
-            if thread.join().is_err() {
-                tracing::error!("a thread that finalises a file panicked");
-            }
-        }
-        if let Some(error) = &error {
-            tracing::error!(%error, "recording failed");
-        }
-        let disk_full = error.as_ref().is_some_and(RecordingError::is_disk_full);
-        self.outbox.send(WorkerMessage::RecordingFinished {
-            disk_full,
-            progress: RecordingProgress {
-                recording_id: self.config.recording_id,
-                ..progress
-            },
-            error: error.map(|error| error.to_string()),
-        });
-    }
-
-    fn keep(
-        &mut self,
+    /// Records until stopped, from the running time `asked` on: how it went, and what ended it before.
+    pub(super) fn record(
+        mut self,
         asked: gst::ClockTime,
         stopped: &Receiver<()>,
     ) -> (RecordingProgress, Option<RecordingError>) {
@@ -159,9 +152,12 @@ impl Recorder {
 
     /// Begins the next file at this running time.
     fn open(&mut self, origin: gst::ClockTime) -> Result<Part, RecordingError> {
+        let timebase = &self.inputs.timebase;
+        let begun = timebase.now();
         let signature = self.signature(origin);
         let (output, number) = self.create(signature.as_ref())?;
         let part = Part::begin(&self.plan, signature, output, &self.inputs, origin)?;
+        self.opening = timebase.now().saturating_sub(begun);
         self.number = number + 1;
         Ok(part)
     }
@@ -208,14 +204,15 @@ impl Recorder {
                 break;
             }
         }
-        if let Some(cut) = part.job.cut() {
-            self.inputs.video.forget_from(cut.at);
+        let end = self.inputs.timebase.now();
+        if halt.is_none() {
+            halt = self.go_on_until(&mut part, end).err();
         }
         let id = self.config.recording_id;
         let (progress, error) = match halt {
             Some(Halt::Broken(error)) => (part.give_up(id), Some(error)),
             Some(Halt::NoFurther(error, cut)) => (part.finish(id, cut.at).0, Some(error)),
-            None => part.finish(id, self.inputs.timebase.now()),
+            None => part.finish(id, end),
         };
         if !self.started && progress.bytes > 0 {
             self.tell_start(progress.path.clone());
@@ -251,12 +248,8 @@ impl Recorder {
 
     /// Where this file ends and the next one begins, if that is known.
     fn cut(&self, part: &mut Part) -> Option<Cut> {
-        if let Some(cut) = part.job.cut() {
-            let reason = match part.ending {
-                Some(PartReason::SourceChanged) => PartReason::SourceChanged,
-                Some(PartReason::Split) | None => cut.reason,
-            };
-            return Some(Cut { reason, ..cut });
+        if let Some(cut) = part.cut() {
+            return Some(cut);
         }
         if part.ending.is_none() {
             part.ending = if part.job.misses_sound() {
@@ -274,7 +267,8 @@ impl Recorder {
         if part.job.split_at_key_frame() || !self.has_sound() {
             return None;
         }
-        let at = self.inputs.timebase.now() + CUT_LEAD;
+        let [least, most] = CUT_LEAD;
+        let at = self.inputs.timebase.now() + (self.opening * 2).clamp(least, most);
         Some(Cut { at, reason })
     }
 
@@ -311,8 +305,22 @@ impl Recorder {
         problem.is_none()
     }
 
+    /// The recording ends at `end`: what a stream has ended before goes on in further files up to there.
+    fn go_on_until(&mut self, part: &mut Part, end: gst::ClockTime) -> Result<(), Halt> {
+        loop {
+            // First: then none ends unseen.
+            part.job.end_at(end);
+            match part.cut() {
+                Some(cut) if cut.at < end => self.go_on(part, cut)?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
     /// Begins the next file; the one before is finalised beside it.
     fn go_on(&mut self, part: &mut Part, cut: Cut) -> Result<(), Halt> {
+        // What comes from there on is the next file's, however long that one takes to begin.
+        part.job.end_at(cut.at);
         let next = match self.open(cut.at) {
             Ok(next) => next,
             Err(error) => return Err(Halt::NoFurther(error, cut)),
@@ -322,7 +330,7 @@ impl Recorder {
         tracing::info!(path = %path.display(), reason = ?cut.reason, "going on in another file");
         if !self.started {
             // Of a first file that never began, nobody knows.
-            if old.output.bytes() == 0 {
+            if !old.job.has_taken() && old.output.bytes() == 0 {
                 return Ok(());
             }
             self.tell_start(old.output.path().to_owned());
@@ -333,28 +341,9 @@ impl Recorder {
             recording_id: id,
             path,
         });
-        old.job.end_at(cut.at);
-        self.finishing.retain(|thread| !thread.is_finished());
-        let finisher = thread::Builder::new().name(format!("rec-{id}-end"));
-        let thread = finisher.spawn(move || {
-            let path = old.output.path().to_owned();
-            let finish = AssertUnwindSafe(|| old.finish(id, cut.at));
-            let (progress, error) = panic::catch_unwind(finish).unwrap_or_else(|_| {
-                let progress = RecordingProgress {
-                    recording_id: id,
-                    path,
-                    ..RecordingProgress::default()
-                };
-                (progress, Some(RecordingError::Panic))
-            });
-            outbox.send(WorkerMessage::RecordingPartFinished {
-                progress,
-                reason: cut.reason,
-                error: error.map(|error| error.to_string()),
-            });
-        });
-        let thread = thread.map_err(|error| Halt::NoFurther(error.into(), cut))?;
-        self.finishing.push(thread);
+        let thread = thread::Builder::new().name(format!("rec-{id}-end"));
+        self.finishers
+            .run(thread, move || finish_beside(old, id, cut, &outbox));
         Ok(())
     }
 
@@ -366,4 +355,23 @@ impl Recorder {
             path,
         });
     }
+}
+
+/// Finalises a file whose recording goes on in another one, and says how that went.
+fn finish_beside(old: Part, id: i64, cut: Cut, outbox: &Outbox) {
+    let path = old.output.path().to_owned();
+    let finish = AssertUnwindSafe(|| old.finish(id, cut.at));
+    let (progress, error) = panic::catch_unwind(finish).unwrap_or_else(|_| {
+        let progress = RecordingProgress {
+            recording_id: id,
+            path,
+            ..RecordingProgress::default()
+        };
+        (progress, Some(RecordingError::Panic))
+    });
+    outbox.send(WorkerMessage::RecordingPartFinished {
+        progress,
+        reason: cut.reason,
+        error: error.map(|error| error.to_string()),
+    });
 }

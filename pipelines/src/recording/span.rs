@@ -4,6 +4,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+/// A file is at least this long: what is shorter, no muxer takes.
+const SHORTEST: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 /// A file's end that isn't known.
 const OPEN: u64 = u64::MAX;
 
@@ -41,8 +43,27 @@ impl Span {
         (end != OPEN).then(|| gst::ClockTime::from_nseconds(end))
     }
 
-    /// Nothing from `end` on, in the file's time, belongs into it. Of several ends the first holds.
+    /// Nothing from `end` on, in the file's time, belongs into it. Of several ends the earliest holds,
+    /// and none is before the shortest length of a file.
     pub(crate) fn end_at(&self, end: gst::ClockTime) {
+        let end = end.max(SHORTEST);
         self.end.fetch_min(end.nseconds(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_ends_the_earliest_holds_that_is_not_too_early() {
+        gst::init().unwrap();
+        let ms = gst::ClockTime::from_mseconds;
+        let span = Span::new(ms(1000), Timebase::start());
+        assert_eq!(span.end(), None);
+        for (end, held) in [(500, 500), (900, 500), (300, 300), (30, 100), (200, 100)] {
+            span.end_at(ms(end));
+            assert_eq!(span.end(), Some(ms(held)));
+        }
     }
 }

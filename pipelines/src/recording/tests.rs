@@ -9,7 +9,7 @@ use crate::{
     tap::{Memory, Tap},
 };
 use haven_wire::{AudioChoice, ChosenEncoders, Split};
-use std::time::Duration;
+use std::{sync::mpsc::channel, time::Duration};
 
 /// Decoders of a room in which nobody publishes anything.
 fn silent_room(inbox: &Inbox, timebase: &Timebase) -> [Decoder; 2] {
@@ -80,9 +80,45 @@ fn a_room_without_picture_and_sound_is_recorded_black_and_silent() {
 }
 
 #[test]
+fn a_used_up_quota_ends_a_recording_as_a_full_disk_does() {
+    gst::init().unwrap();
+    let of = |kind: gst::ResourceError, said: &str| {
+        let message = gst::message::Error::builder(kind, "Error while writing to file")
+            .debug(said)
+            .build();
+        match message.view() {
+            gst::MessageView::Error(error) => RecordingError::of(error).is_disk_full(),
+            _ => unreachable!(),
+        }
+    };
+    use gst::ResourceError::{NoSpaceLeft, Read, Write};
+    assert!(of(NoSpaceLeft, "system error"));
+    let quota = "gstfilesink.c(1): render (): /x\nsystem error: Disk quota exceeded";
+    assert!(of(Write, quota));
+    assert!(!of(Write, "system error: Input/output error"));
+    assert!(!of(Read, quota));
+}
+
+#[test]
 fn a_fault_of_the_worker_ends_a_recording_with_a_word_to_the_server() {
     let (outbox, messages) = Outbox::new();
-    reporting(7, &outbox, || panic!("for the test"));
+    reporting(7, &outbox, |finishers| {
+        let outbox = outbox.clone();
+        let (nobody, never) = channel::<()>();
+        finishers.run(thread::Builder::new(), move || {
+            // Time for the panic to be reported, were this not waited for.
+            let _ = never.recv_timeout(Duration::from_millis(100));
+            drop(nobody);
+            outbox.send(WorkerMessage::RecordingPartStarted {
+                recording_id: 7,
+                path: "before.mp4".into(),
+            });
+        });
+        panic!("for the test")
+    });
+    // What other threads still finalise comes first.
+    let before = messages.try_recv().unwrap();
+    assert!(matches!(before, WorkerMessage::RecordingPartStarted { .. }));
     match messages.try_recv().unwrap() {
         WorkerMessage::RecordingFinished {
             progress, error, ..

@@ -1,7 +1,7 @@
 //! What a tap keeps of a stream for those who attach later.
 
 use super::Unit;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Longest group of pictures that is kept for consumers who come later.
 const MAX_GOP_TIME: gst::ClockTime = gst::ClockTime::from_seconds(10);
@@ -29,9 +29,8 @@ pub(super) struct Kept {
     memory: Memory,
     units: VecDeque<Unit>,
     bytes: usize,
-    /// From when on buffers are kept though newer key frames came, once for each consumer that will
-    /// attach from there.
-    pinned: Vec<gst::ClockTime>,
+    /// The consumers for whose sake buffers are kept though newer key frames came.
+    holders: BTreeSet<u64>,
 }
 
 impl Kept {
@@ -41,7 +40,7 @@ impl Kept {
             memory,
             units: VecDeque::new(),
             bytes: 0,
-            pinned: Vec::new(),
+            holders: BTreeSet::new(),
         }
     }
 
@@ -68,23 +67,20 @@ impl Kept {
         }
     }
 
-    /// Someone will attach from there.
-    pub(super) fn pin(&mut self, from: gst::ClockTime) {
-        self.pinned.push(from);
+    /// What is kept now, and what comes, stays until this consumer lets go of it.
+    pub(super) fn hold(&mut self, consumer: u64) {
+        self.holders.insert(consumer);
     }
 
-    /// One who would attach from there did, or won't.
-    pub(super) fn unpin(&mut self, from: gst::ClockTime) {
-        if let Some(index) = self.pinned.iter().position(|pinned| *pinned == from) {
-            self.pinned.swap_remove(index);
-        }
+    /// This consumer keeps nothing for anybody any more.
+    pub(super) fn release(&mut self, consumer: u64) {
+        self.holders.remove(&consumer);
     }
 
-    /// Forgets everything.
+    /// Forgets everything that was kept. Who wants something kept still does.
     pub(super) fn clear(&mut self) {
         self.units.clear();
         self.bytes = 0;
-        self.pinned.clear();
     }
 
     /// Keeps a buffer, and gives up what is no longer needed.
@@ -93,12 +89,11 @@ impl Kept {
             Memory::Nothing => return,
             Memory::Recent => return self.keep_recent(unit),
             Memory::Last => true,
-            Memory::Gop => unit.key && self.pinned.is_empty(),
+            Memory::Gop => unit.key && self.holders.is_empty(),
         };
         if restart {
-            self.units.clear();
-            self.bytes = 0;
-        } else if self.units.is_empty() {
+            self.clear();
+        } else if self.units.is_empty() && !unit.key {
             return;
         }
         self.bytes += unit.buffer.size();

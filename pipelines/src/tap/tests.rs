@@ -10,6 +10,38 @@ impl Consumer for Times {
     }
 }
 
+/// Ends at the buffer of this time, in milliseconds: the rest is another's.
+struct Cutter(u64);
+
+impl Consumer for Cutter {
+    fn take(&self, unit: &Unit) -> Taken {
+        match unit.pts.mseconds() == self.0 {
+            true => Taken::Keep,
+            false => Taken::Done,
+        }
+    }
+}
+
+fn ms(ms: u64) -> gst::ClockTime {
+    gst::ClockTime::from_mseconds(ms)
+}
+
+fn gop_tap() -> Arc<Tap> {
+    gst::init().unwrap();
+    Tap::new("test", Memory::Gop, || ())
+}
+
+fn recent_tap() -> Arc<Tap> {
+    gst::init().unwrap();
+    Tap::new("test", Memory::Recent, || ())
+}
+
+fn push_all(tap: &Tap, units: &[(u64, bool)]) {
+    for (ms, key) in units {
+        push(tap, *ms, *key);
+    }
+}
+
 fn push(tap: &Tap, ms: u64, key: bool) {
     push_lasting(tap, ms, key, 0);
 }
@@ -36,11 +68,8 @@ fn push_lasting(tap: &Tap, ms: u64, key: bool, duration_ms: u64) {
 
 #[test]
 fn a_late_consumer_starts_at_the_last_key_frame() {
-    gst::init().unwrap();
-    let tap = Tap::new("test", Memory::Gop, || ());
-    for (ms, key) in [(0, true), (33, false), (66, true), (100, false)] {
-        push(&tap, ms, key);
-    }
+    let tap = gop_tap();
+    push_all(&tap, &[(0, true), (33, false), (66, true), (100, false)]);
     let times = Arc::new(Times::default());
     let attachment = tap.attach(times.clone());
     push(&tap, 133, false);
@@ -51,30 +80,13 @@ fn a_late_consumer_starts_at_the_last_key_frame() {
 
 #[test]
 fn who_begins_where_another_ended_misses_nothing_though_key_frames_came_since() {
-    struct Cutter;
-    impl Consumer for Cutter {
-        fn take(&self, unit: &Unit) -> Taken {
-            match unit.pts.mseconds() {
-                66 => Taken::Keep,
-                _ => Taken::Done,
-            }
-        }
-    }
-    gst::init().unwrap();
-    let tap = Tap::new("test", Memory::Gop, || ());
-    let cutter = tap.attach(Arc::new(Cutter));
-    for (ms, key) in [
-        (0, true),
-        (33, false),
-        (66, true),
-        (100, false),
-        (133, true),
-    ] {
-        push(&tap, ms, key);
-    }
-    drop(cutter);
+    let tap = gop_tap();
+    let cutter = tap.attach(Arc::new(Cutter(66)));
+    push_all(&tap, &[(0, true), (33, false), (66, true)]);
+    push_all(&tap, &[(100, false), (133, true)]);
     let times = Arc::new(Times::default());
-    let _attachment = tap.attach_from(times.clone(), gst::ClockTime::from_mseconds(66));
+    let _attachment = tap.attach_from(times.clone(), ms(66));
+    drop(cutter);
     push(&tap, 166, true);
     assert_eq!(*times.0.lock(), [66, 100, 133, 166]);
     // What was kept for it is no longer kept.
@@ -84,9 +96,22 @@ fn who_begins_where_another_ended_misses_nothing_though_key_frames_came_since() 
 }
 
 #[test]
+fn who_ends_within_what_it_is_given_first_keeps_the_rest_for_the_next() {
+    let tap = gop_tap();
+    let first = tap.attach(Arc::new(Cutter(66)));
+    push_all(&tap, &[(0, true), (66, true), (100, true), (133, false)]);
+    let second = tap.attach_from(Arc::new(Cutter(100)), ms(66));
+    drop(first);
+    push_all(&tap, &[(166, true), (200, true)]);
+    let times = Arc::new(Times::default());
+    let _third = tap.attach_from(times.clone(), ms(100));
+    drop(second);
+    assert_eq!(*times.0.lock(), [100, 133, 166, 200]);
+}
+
+#[test]
 fn recent_sound_is_for_who_begins_in_the_past_alone() {
-    gst::init().unwrap();
-    let tap = Tap::new("test", Memory::Recent, || ());
+    let tap = recent_tap();
     for ms in [0, 1000, 2000, 2500] {
         push(&tap, ms, true);
     }
@@ -94,14 +119,13 @@ fn recent_sound_is_for_who_begins_in_the_past_alone() {
     let _now = tap.attach(now.clone());
     assert!(now.0.lock().is_empty());
     let past = Arc::new(Times::default());
-    let _past = tap.attach_from(past.clone(), gst::ClockTime::from_mseconds(1500));
+    let _past = tap.attach_from(past.clone(), ms(1500));
     assert_eq!(*past.0.lock(), [2000, 2500]);
 }
 
 #[test]
 fn an_endless_group_of_pictures_is_given_up() {
-    gst::init().unwrap();
-    let tap = Tap::new("test", Memory::Gop, || ());
+    let tap = gop_tap();
     push(&tap, 0, true);
     push(&tap, 10_001, false);
     push(&tap, 10_100, false);
@@ -112,49 +136,48 @@ fn an_endless_group_of_pictures_is_given_up() {
 
 #[test]
 fn sound_is_kept_for_as_long_as_a_recording_waits_for_a_picture() {
-    gst::init().unwrap();
-    let tap = Tap::new("test", Memory::Recent, || ());
+    let tap = recent_tap();
     for ms in [0, 500, 1500, 3400] {
         push(&tap, ms, true);
     }
     let times = Arc::new(Times::default());
-    let _attachment = tap.attach_from(times.clone(), gst::ClockTime::from_mseconds(400));
+    let _attachment = tap.attach_from(times.clone(), ms(400));
     assert_eq!(*times.0.lock(), [500, 1500, 3400]);
 }
 
 #[test]
 fn sound_that_goes_on_at_the_beginning_is_given() {
-    gst::init().unwrap();
-    let tap = Tap::new("test", Memory::Recent, || ());
+    let tap = recent_tap();
     for ms in [100, 120, 140] {
         push_lasting(&tap, ms, true, 20);
     }
     let times = Arc::new(Times::default());
-    let _attachment = tap.attach_from(times.clone(), gst::ClockTime::from_mseconds(130));
+    let _attachment = tap.attach_from(times.clone(), ms(130));
     assert_eq!(*times.0.lock(), [120, 140]);
 }
 
 #[test]
 fn what_is_kept_for_one_who_does_not_come_stays_for_the_other() {
-    struct Cutter;
-    impl Consumer for Cutter {
-        fn take(&self, unit: &Unit) -> Taken {
-            match unit.pts.mseconds() {
-                66 => Taken::Keep,
-                _ => Taken::Done,
-            }
-        }
-    }
-    gst::init().unwrap();
-    let tap = Tap::new("test", Memory::Gop, || ());
-    let cutters = [tap.attach(Arc::new(Cutter)), tap.attach(Arc::new(Cutter))];
+    let tap = gop_tap();
+    let one = tap.attach(Arc::new(Cutter(66)));
+    let other = tap.attach(Arc::new(Cutter(66)));
     push(&tap, 66, true);
-    drop(cutters);
-    let there = gst::ClockTime::from_mseconds(66);
-    tap.forget_from(there);
+    drop(one);
     push(&tap, 100, true);
-    assert_eq!(tap.key_frame(there).unwrap().pts, there);
-    tap.forget_from(there);
+    assert_eq!(tap.key_frame(ms(66)).unwrap().pts, ms(66));
+    drop(other);
     push(&tap, 133, true);
-    assert_ne!(tap.key_frame(there).unwrap().pts, there);
+    assert_ne!(tap.key_frame(ms(66)).unwrap().pts, ms(66));
+}
+
+#[test]
+fn what_grew_too_long_is_given_up_and_kept_again_from_the_next_key_frame_on() {
+    let tap = gop_tap();
+    let cutter = tap.attach(Arc::new(Cutter(0)));
+    push_all(&tap, &[(0, true), (10_001, false)]);
+    push_all(&tap, &[(10_050, true), (10_100, true)]);
+    let times = Arc::new(Times::default());
+    let _attachment = tap.attach_from(times.clone(), ms(0));
+    drop(cutter);
+    assert_eq!(*times.0.lock(), [10_050, 10_100]);
 }

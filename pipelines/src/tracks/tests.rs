@@ -102,12 +102,12 @@ fn sound_from_before_the_start_is_cut_to_the_sample() {
     for (at, value) in [(80, 1), (100, 2), (120, 3)] {
         track.take(&sound(ms(at), value));
     }
-    track.span.end_at(ms(35));
+    track.span.end_at(ms(135));
     track.finish();
     let values = listen(&output.buffers());
-    assert_eq!(values.len(), 35);
+    assert_eq!(values.len(), 135);
     assert!(values[..15].iter().all(|value| *value == 2));
-    assert!(values[15..].iter().all(|value| *value == 3));
+    assert!(values[15..35].iter().all(|value| *value == 3));
 }
 
 #[test]
@@ -117,10 +117,10 @@ fn an_encoder_s_delay_is_made_up_for() {
     for (at, value) in [(0, 1), (20, 2), (40, 3)] {
         track.take(&sound(ms(at), value));
     }
-    track.span.end_at(ms(60));
+    track.span.end_at(ms(160));
     track.finish();
     let values = listen(&output.buffers());
-    assert_eq!(values.len(), 45);
+    assert_eq!(values.len(), 145);
     // After the encoder's 15 ms, what was heard at 20 ms is at 20 ms.
     assert_eq!((values[4], values[5], values[25]), (1, 2, 3));
 }
@@ -145,24 +145,26 @@ fn sound_that_comes_twice_is_written_once() {
     for (at, value) in [(0, 1), (20, 2), (10, 3), (40, 4)] {
         track.take(&sound(ms(at), value));
     }
-    track.span.end_at(ms(60));
+    track.span.end_at(ms(160));
     track.finish();
     let values = listen(&output.buffers());
-    assert_eq!(values.len(), 60);
+    assert_eq!(values.len(), 160);
     assert!(!values.contains(&3));
 }
 
 #[test]
 fn nothing_is_written_beyond_the_end() {
     let (output, track) = audio_track(ms(0));
-    track.take(&sound(ms(0), 1));
-    track.span.end_at(ms(30));
-    assert!(!track.is_complete());
-    track.take(&sound(ms(20), 2));
+    track.span.end_at(ms(110));
+    for at in [0, 20, 40, 60, 80] {
+        track.take(&sound(ms(at), 1));
+        assert!(!track.is_complete());
+    }
+    track.take(&sound(ms(100), 2));
     assert!(track.is_complete());
-    track.take(&sound(ms(40), 3));
+    track.take(&sound(ms(120), 3));
     track.finish();
-    assert_eq!(listen(&output.buffers()).len(), 30);
+    assert_eq!(listen(&output.buffers()).len(), 110);
 }
 
 fn video_track(origin: gst::ClockTime) -> (Output, VideoTrack) {

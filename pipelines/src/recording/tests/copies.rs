@@ -1,7 +1,7 @@
 //! Recordings that keep what is published, of a room that the test publishes into.
 
 use super::*;
-use crate::tap::tap_sink;
+use crate::tap::{Unit, tap_sink};
 use gst::prelude::*;
 use std::{
     fs,
@@ -316,6 +316,34 @@ fn a_file_is_finalised_though_the_next_one_cannot_be_made() {
     let error = error.unwrap();
     assert!(error.contains("recording_part2.webm"), "{error}");
     assert!(is_finalised(&away.join(progress.path.file_name().unwrap())));
+}
+
+#[test]
+fn what_was_published_after_a_change_is_in_a_further_file_though_the_recording_is_stopped_at_once()
+{
+    let room = Room::live();
+    let recording = room.record(0);
+    room.started(ALL);
+    let other = Show { side: 80, ..ALL };
+    let is_other = |unit: Unit| {
+        let frame = unit.buffer.map_readable().unwrap();
+        frame[6] == other.side
+    };
+    room.publish(other);
+    while !room
+        .video
+        .tap
+        .key_frame(room.timebase.now())
+        .is_some_and(is_other)
+    {
+        thread::yield_now();
+    }
+    recording.stop();
+    let (progress, error) = room.finished(Show::default());
+    recording.join();
+    assert_eq!(error, None);
+    assert_eq!(name(&progress.path), "recording_part2.webm");
+    assert!(progress.bytes > 2000, "{progress:?}");
 }
 
 #[test]
