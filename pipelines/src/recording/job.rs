@@ -237,18 +237,22 @@ impl Job {
         })
     }
 
-    /// Lets the streams in, from the file's begin on.
-    pub(super) fn start(&mut self) -> Result<(), RecordingError> {
+    /// Starts the pipeline; nothing comes into it yet.
+    pub(super) fn start(&self) -> Result<(), RecordingError> {
         if self.pipeline.set_state(gst::State::Playing).is_err() {
             self.check_bus()?;
             return Err(RecordingError::Pipeline("it does not start".into()));
         }
+        Ok(())
+    }
+
+    /// Lets the streams in, from the running time `origin` on, where the file begins.
+    pub(super) fn let_in(&mut self, origin: gst::ClockTime) {
+        self.span.begin_at(origin);
         for (tap, track) in &self.tracks {
             let consumer: Arc<dyn Consumer> = track.clone();
-            self.attachments
-                .push(tap.attach_from(consumer, self.span.origin()));
+            self.attachments.push(tap.attach_from(consumer, origin));
         }
-        Ok(())
     }
 
     /// One round of looking after the file; its age.

@@ -27,7 +27,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Begins a file at the running time `origin`.
+    /// Makes a file ready that is to begin at the running time `origin`. [`Job::let_in`] begins it.
     ///
     /// # Errors
     /// When its pipeline can't be built, or doesn't start.
@@ -38,7 +38,7 @@ impl Part {
         inputs: &Arc<Inputs>,
         origin: gst::ClockTime,
     ) -> Result<Self, RecordingError> {
-        let mut job = Job::build(plan, signature, &output, inputs, origin)?;
+        let job = Job::build(plan, signature, &output, inputs, origin)?;
         job.start()?;
         Ok(Self {
             job,

@@ -29,12 +29,9 @@ use std::{
 const TICK: Duration = Duration::from_millis(50);
 /// How long a recording that keeps pictures as they are waits for some before it begins without.
 const PICTURE_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(3);
-/// A file that can end anywhere ends so much later than now, so that the next one is ready by then: at
-/// least, and at most where many are made at a time.
-const CUT_LEAD: [gst::ClockTime; 2] = [
-    gst::ClockTime::from_mseconds(300),
-    gst::ClockTime::from_seconds(3),
-];
+/// A file that can end anywhere ends so much later than now, so that the next one is ready by then. If
+/// it isn't, since many are made at a time, it ends once that one is.
+const CUT_LEAD: gst::ClockTime = gst::ClockTime::from_mseconds(300);
 /// Where there can be no further file now, that is tried again after this long.
 const SPLIT_RETRY: gst::ClockTime = gst::ClockTime::from_seconds(10);
 
@@ -48,8 +45,6 @@ pub(super) struct Recorder<'a> {
     number: u32,
     /// The server knows that something is being written.
     started: bool,
-    /// How long it took to begin the last file.
-    opening: gst::ClockTime,
     /// Files that are being finalised while the recording goes on.
     finishers: &'a mut Finishers,
 }
@@ -77,7 +72,6 @@ impl<'a> Recorder<'a> {
             outbox,
             number: 1,
             started: false,
-            opening: gst::ClockTime::ZERO,
             finishers,
         }
     }
@@ -94,7 +88,10 @@ impl<'a> Recorder<'a> {
             return (RecordingProgress::default(), None);
         };
         match self.open(begin) {
-            Ok(part) => self.run(part, stopped, was_stopped),
+            Ok(mut part) => {
+                part.job.let_in(begin);
+                self.run(part, stopped, was_stopped)
+            }
             Err(error) => (RecordingProgress::default(), Some(error)),
         }
     }
@@ -150,14 +147,11 @@ impl<'a> Recorder<'a> {
         flows.then(|| Signature::of(&first)).flatten()
     }
 
-    /// Begins the next file at this running time.
+    /// Makes the next file ready, to begin at this running time.
     fn open(&mut self, origin: gst::ClockTime) -> Result<Part, RecordingError> {
-        let timebase = &self.inputs.timebase;
-        let begun = timebase.now();
         let signature = self.signature(origin);
         let (output, number) = self.create(signature.as_ref())?;
         let part = Part::begin(&self.plan, signature, output, &self.inputs, origin)?;
-        self.opening = timebase.now().saturating_sub(begun);
         self.number = number + 1;
         Ok(part)
     }
@@ -267,8 +261,7 @@ impl<'a> Recorder<'a> {
         if part.job.split_at_key_frame() || !self.has_sound() {
             return None;
         }
-        let [least, most] = CUT_LEAD;
-        let at = self.inputs.timebase.now() + (self.opening * 2).clamp(least, most);
+        let at = self.inputs.timebase.now() + CUT_LEAD;
         Some(Cut { at, reason })
     }
 
@@ -319,12 +312,17 @@ impl<'a> Recorder<'a> {
 
     /// Begins the next file; the one before is finalised beside it.
     fn go_on(&mut self, part: &mut Part, cut: Cut) -> Result<(), Halt> {
-        // What comes from there on is the next file's, however long that one takes to begin.
-        part.job.end_at(cut.at);
-        let next = match self.open(cut.at) {
+        let mut next = match self.open(cut.at) {
             Ok(next) => next,
             Err(error) => return Err(Halt::NoFurther(error, cut)),
         };
+        // It may have taken longer than there was time for: until then all came into this file.
+        let ready = cut.at.max(self.inputs.timebase.now());
+        part.job.end_at(ready);
+        // Unless a stream has ended before, whose rest is kept for the next one.
+        let at = part.job.cut().map_or(ready, |known| known.at);
+        let cut = Cut { at, ..cut };
+        next.job.let_in(at);
         let old = std::mem::replace(part, next);
         let path = part.output.path().to_owned();
         tracing::info!(path = %path.display(), reason = ?cut.reason, "going on in another file");

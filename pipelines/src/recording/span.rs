@@ -12,7 +12,7 @@ const OPEN: u64 = u64::MAX;
 /// A file's place in time, which its streams share: all of them begin and end at the same instant.
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
-    origin: gst::ClockTime,
+    origin: Arc<AtomicU64>,
     timebase: Timebase,
     end: Arc<AtomicU64>,
 }
@@ -21,7 +21,7 @@ impl Span {
     /// A file that begins at the running time `origin`.
     pub(crate) fn new(origin: gst::ClockTime, timebase: Timebase) -> Self {
         Self {
-            origin,
+            origin: Arc::new(AtomicU64::new(origin.nseconds())),
             timebase,
             end: Arc::new(AtomicU64::new(OPEN)),
         }
@@ -29,12 +29,17 @@ impl Span {
 
     /// Running time of the file's begin.
     pub(crate) fn origin(&self) -> gst::ClockTime {
-        self.origin
+        gst::ClockTime::from_nseconds(self.origin.load(Ordering::Relaxed))
+    }
+
+    /// Has the file begin at another running time, before anything came into it.
+    pub(crate) fn begin_at(&self, origin: gst::ClockTime) {
+        self.origin.store(origin.nseconds(), Ordering::Relaxed);
     }
 
     /// This instant, in the file's time.
     pub(crate) fn now(&self) -> gst::ClockTime {
-        self.timebase.now().saturating_sub(self.origin)
+        self.timebase.now().saturating_sub(self.origin())
     }
 
     /// Where the file ends, in its own time, once that is known.
