@@ -31,32 +31,41 @@ fn length() -> Duration {
     }
 }
 
+/// The least and the most that a recording may hold, in seconds: from the start's answer to the
+/// stop's request, and from the start's request to the stop's answer.
+type Asked = std::ops::RangeInclusive<f64>;
+
+/// How far a length is from what was asked for, in seconds.
+fn beside(length_s: f64, asked: &Asked) -> f64 {
+    length_s - length_s.clamp(*asked.start(), *asked.end())
+}
+
 /// Records in these formats at once.
-async fn record(stage: &Stage, formats: &[&str]) -> Result<Vec<(Recorded, f64)>> {
+async fn record(stage: &Stage, formats: &[&str]) -> Result<Vec<(Recorded, Asked)>> {
     let mut began = Vec::new();
     for format in formats {
         let request = json!({"mint_id": stage.mint, "output_format": format});
-        let answer = stage.haven.post("/api/recording/start", &request);
-        let began_s = now_s();
-        answer.await?.expect_ok()?;
-        began.push((request, began_s));
+        let asked_s = now_s();
+        let answer = stage.haven.post("/api/recording/start", &request).await?;
+        answer.expect_ok()?;
+        began.push((request, asked_s, now_s()));
     }
     tokio::time::sleep(length()).await;
     let mut ended = Vec::new();
-    for (request, began_s) in began {
-        let took_s = now_s() - began_s;
+    for (request, asked_s, answered_s) in began {
+        let least = now_s() - answered_s;
         let answer = stage.haven.post("/api/recording/stop", &request).await?;
-        ended.push((answer.expect_ok()?, took_s));
+        ended.push((answer.expect_ok()?, least..=now_s() - asked_s));
     }
     let mut all = Vec::new();
-    for (answer, took_s) in ended {
-        all.push((Recorded::play(&answer).await?, took_s));
+    for (answer, asked) in ended {
+        all.push((Recorded::play(&answer).await?, asked));
     }
     Ok(all)
 }
 
 /// Whether all that was published is there, in time.
-async fn is_whole(recorded: &Recorded, took_s: f64) -> Result {
+async fn is_whole(recorded: &Recorded, asked: &Asked) -> Result {
     let format = recorded.answer["output_format"]
         .as_str()
         .ok_or("no format")?;
@@ -77,8 +86,11 @@ async fn is_whole(recorded: &Recorded, took_s: f64) -> Result {
     let run = Run::of(&numbers, spec.frames());
     let sync = lip_sync(&flash_onsets(&part.marks), &file_beeps(&part.path).await?)
         .ok_or("no pairs of flash and beep")?;
-    let beside_s = recorded.played_s() - took_s;
-    println!("{format}: {beside_s:+.2} s beside {took_s:.2} s; {run:?}; {sync:?}");
+    let beside_s = beside(recorded.played_s(), asked);
+    println!(
+        "{format}: {:.2} s, {beside_s:+.2} s beside {asked:.2?} s; {run:?}; {sync:?}",
+        recorded.played_s()
+    );
     let allowed = match format {
         "source" => 0,
         _ => may_be_missing(run.seen),
@@ -153,8 +165,8 @@ async fn each_format_holds_every_picture_in_time_with_the_sound_and_plays_in_a_b
         }
     }
     all.extend(record(&stage, &["h264", "source"]).await?);
-    for (recorded, took_s) in &all {
-        is_whole(recorded, *took_s).await?;
+    for (recorded, asked) in &all {
+        is_whole(recorded, asked).await?;
     }
     let browser = Browser::start().await?;
     for (recorded, _) in &all {

@@ -1,3 +1,4 @@
+mod inbox;
 mod participants;
 mod python;
 
@@ -9,15 +10,12 @@ use crate::{
     paths,
     process::{self, Child},
 };
+use inbox::{Inbox, Taken};
 use serde_json::{Value, json};
-use std::{
-    collections::VecDeque,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{process::Stdio, time::Duration};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{ChildStdin, ChildStdout, Command},
+    io::AsyncWriteExt,
+    process::{ChildStdin, Command},
 };
 
 /// How long joining and publishing may take; a loaded machine may need many seconds.
@@ -34,14 +32,9 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 pub struct Publisher {
     child: Child,
     stdin: Option<ChildStdin>,
-    events: Lines<BufReader<ChildStdout>>,
-    /// Events that were read while something else was waited for.
-    kept: VecDeque<PublisherEvent>,
+    events: Inbox,
     log: tempfile::NamedTempFile,
 }
-
-/// Events kept for later; the oldest go when nobody reads them.
-const KEPT_EVENTS: usize = 10_000;
 
 impl Publisher {
     /// Publishes a pre-encoded clip as each of `participants`, in whichever rooms their tokens are for,
@@ -113,8 +106,7 @@ impl Publisher {
         let mut publisher = Self {
             stdin: Some(child.take_stdin().ok_or_else(no_pipe)?),
             child,
-            events: BufReader::new(stdout).lines(),
-            kept: VecDeque::new(),
+            events: Inbox::reading(stdout),
             log,
         };
         publisher.write_line(config).await?;
@@ -137,48 +129,23 @@ impl Publisher {
         limit: Duration,
         wanted: impl Fn(&PublisherEvent) -> bool,
     ) -> Result<PublisherEvent> {
-        if let Some(index) = self.kept.iter().position(&wanted)
-            && let Some(event) = self.kept.remove(index)
-        {
-            return Ok(event);
-        }
-        let deadline = Instant::now() + limit;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = match tokio::time::timeout(left, self.events.next_line()).await {
-                Err(_) => {
-                    return Err(RigError::TimedOut {
-                        what: "waiting for the publisher".into(),
-                        limit,
-                        detail: self.complaint(),
-                    });
-                }
-                Ok(Err(error)) => return Err(RigError::io("reading from the publisher")(error)),
-                Ok(Ok(None)) => {
-                    return Err(RigError::unexpected(
-                        "the publisher ended",
-                        self.complaint(),
-                    ));
-                }
-                Ok(Ok(Some(line))) => line,
-            };
-            // The SDK may print lines of its own.
-            let Ok(event) = serde_json::from_str::<PublisherEvent>(&line) else {
-                continue;
-            };
-            if wanted(&event) {
-                return Ok(event);
-            }
-            if matches!(&*event.event, "failed" | "error") {
-                return Err(RigError::unexpected(
-                    "the publisher reported",
-                    format!("{event:?}"),
-                ));
-            }
-            if self.kept.len() == KEPT_EVENTS {
-                self.kept.pop_front();
-            }
-            self.kept.push_back(event);
+        let Ok(taken) = tokio::time::timeout(limit, self.events.take(wanted)).await else {
+            return Err(RigError::TimedOut {
+                what: "waiting for the publisher".into(),
+                limit,
+                detail: self.complaint(),
+            });
+        };
+        match taken {
+            Taken::Event(event) => Ok(*event),
+            Taken::Failure(event) => Err(RigError::unexpected(
+                "the publisher reported",
+                format!("{event:?}"),
+            )),
+            Taken::Ended => Err(RigError::unexpected(
+                "the publisher ended",
+                self.complaint(),
+            )),
         }
     }
 
@@ -189,7 +156,15 @@ impl Publisher {
                 matches!(&*event.event, "progress" | "finished" | "disconnected")
             };
             match self.take(WATCH_LIMIT, ended).await {
-                Ok(event) if event.event == "progress" => self.kept.clear(),
+                Ok(event) if event.event == "progress" => {
+                    let is_end = |event: &PublisherEvent| {
+                        matches!(
+                            &*event.event,
+                            "finished" | "disconnected" | "failed" | "error"
+                        )
+                    };
+                    self.events.retain(is_end);
+                }
                 Ok(event) => return RigError::unexpected("the publisher left", event.message),
                 Err(error) => return error,
             }
@@ -227,7 +202,7 @@ impl Publisher {
     /// # Errors
     /// When it can't, or doesn't answer.
     pub async fn republish(&mut self, kind: TrackKind) -> Result<String> {
-        self.kept.retain(|event| event.event != "published");
+        self.events.retain(|event| event.event != "published");
         let event = self.command_kind("republish", kind, "published").await?;
         Ok(event.track_sid)
     }
@@ -238,7 +213,7 @@ impl Publisher {
     /// # Errors
     /// When it can't, or doesn't answer.
     pub async fn share_screen(&mut self) -> Result<()> {
-        self.kept.retain(|event| event.event != "published");
+        self.events.retain(|event| event.event != "published");
         self.command(&json!({ "command": "republish", "kind": "video", "source": "screen_share" }))
             .await?;
         self.take(COMMAND_LIMIT, |event| event.event == "published")
