@@ -30,6 +30,11 @@ for element in "${plugins[@]}"; do
     libraries=$(PKG_CONFIG_PATH=$prefix/lib/gstreamer-1.0/pkgconfig pkg-config --libs "gst$element")
     [[ $libraries == *"-L$prefix/lib/gstreamer-1.0 -lgst$element"* ]] || fail "gst$element.pc says $libraries"
 done
+for file in share/man/man1/haven-record.1 share/bash-completion/completions/haven etc/haven/haven.toml \
+    lib/systemd/system/haven.service; do
+    [[ -s $prefix/$file ]] || fail "$file is not installed"
+done
+grep -q "ExecStart=$prefix/bin/haven " "$prefix/lib/systemd/system/haven.service" || fail "the unit names another program"
 meson test -C "$build" --print-errorlogs
 ninja -C "$build" uninstall >/dev/null
 [[ ! -e $prefix ]] || fail "uninstalling left behind: $(find "$prefix")"
@@ -55,5 +60,8 @@ done
 check_elements "$packages/root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)/gstreamer-1.0"
 for program in haven haven-worker; do
     "$packages/root/usr/bin/$program" --version
+done
+for file in etc/haven/haven.toml lib/systemd/system/haven.service usr/share/man/man1/haven.1.gz; do
+    [[ -s $packages/root/$file ]] || fail "$file is in no package"
 done
 "$packages/root/usr/share/haven/launch/record-h264.sh" --help >/dev/null

@@ -10,11 +10,12 @@ RUN_PACKAGES=(
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
 )
-# To test: ffmpeg makes and measures media, chromium shows pages, curl runs the README's lines, meson and
+# To test: zsh and fish load their completions, systemd looks at its unit, ffmpeg makes and measures media, chromium shows pages, curl runs the README's lines, meson and
 # debhelper check the installation, shellcheck the scripts, gi is for the examples in Python, and textoverlay
 # (in gstreamer1.0-x, with a font) for the one that writes into the picture.
 TEST_PACKAGES=(
     chromium curl ffmpeg meson debhelper shellcheck
+    zsh fish systemd
     python3-gi gir1.2-gstreamer-1.0 gstreamer1.0-x fonts-dejavu-core
 )
 
