@@ -2,14 +2,17 @@
 //! defaults, in this order.
 
 mod file;
+mod options;
 mod settings;
 mod store;
 mod webhooks;
 
+pub(crate) use file::check as check_file;
+pub(crate) use options::{Key, Options, ServeArgs, keys};
 pub(crate) use settings::{LEAST_SPLIT_BYTES, MOST_SPLIT_BYTES, MOST_SPLIT_MINUTES};
 pub(crate) use settings::{Layer, Settings};
 pub(crate) use store::{Layers, SHOWN_SECRET, Store};
-pub(crate) use webhooks::{WebhookArgs, WebhookConfig};
+pub(crate) use webhooks::WebhookConfig;
 
 use crate::{
     Error,
@@ -18,8 +21,6 @@ use crate::{
     secret::Secret,
     worker::Timings,
 };
-use clap::{Args, builder::BoolishValueParser};
-use file::FileConfig;
 use pumpfun_api::Endpoints;
 use std::{
     collections::BTreeSet,
@@ -29,140 +30,8 @@ use std::{
 use viewer_socket::OriginPolicy;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000);
-
-/// Options of `haven serve`. Each has an environment variable; secrets have no option.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct ServeArgs {
-    /// Address to serve on; port 0 takes any free one [default: 127.0.0.1:8000]
-    #[arg(long, env = "HAVEN_LISTEN", value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Folder of the database [default: ~/.local/share/haven]
-    #[arg(long, env = "HAVEN_DATA_DIR", value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Folder of the recordings [default: recordings in the data folder]
-    #[arg(long, env = "HAVEN_RECORDING_DIR", value_name = "DIR")]
-    pub(crate) recording_dir: Option<PathBuf>,
-    /// Configuration file (TOML)
-    #[arg(long, env = "HAVEN_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Offer the built-in room `demo`: a test pattern with a running clock, and a tone
-    #[arg(long, env = "HAVEN_DEMO", num_args = 0..=1, default_missing_value = "true",
-          require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
-    pub(crate) demo: Option<bool>,
-    /// Serve an address other than loopback without a token
-    #[arg(long, env = "HAVEN_NO_AUTH", num_args = 0..=1, default_missing_value = "true",
-          require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
-    pub(crate) no_auth: Option<bool>,
-    /// File (mode 0600) with the token that clients must give; or set HAVEN_API_TOKEN
-    #[arg(long, env = "HAVEN_API_TOKEN_FILE", value_name = "FILE")]
-    pub(crate) api_token_file: Option<PathBuf>,
-    /// A web page's origin that may use the server (repeatable)
-    #[arg(
-        long,
-        env = "HAVEN_ALLOWED_ORIGINS",
-        value_delimiter = ',',
-        value_name = "ORIGIN"
-    )]
-    pub(crate) allowed_origin: Vec<String>,
-    /// A host name under which the server may be addressed (repeatable)
-    #[arg(
-        long,
-        env = "HAVEN_ALLOWED_HOSTS",
-        value_delimiter = ',',
-        value_name = "HOST"
-    )]
-    pub(crate) allowed_host: Vec<String>,
-    /// The worker's executable [default: haven-worker beside this one]
-    #[arg(long, env = "HAVEN_WORKER", value_name = "FILE")]
-    pub(crate) worker: Option<PathBuf>,
-    /// Folder with further format descriptions
-    #[arg(long, env = "HAVEN_FORMATS_DIR", value_name = "DIR")]
-    pub(crate) formats_dir: Option<PathBuf>,
-    /// Free bytes on the recordings' disk below which nothing is recorded [default: 1 GiB]
-    #[arg(long, env = "HAVEN_DISK_RESERVE_BYTES", value_name = "BYTES")]
-    pub(crate) disk_reserve_bytes: Option<u64>,
-    /// Seconds without a publisher after which a session ends, 0: never [default: 600]
-    #[arg(long, env = "HAVEN_WAITING_TIMEOUT_S", value_name = "SECONDS")]
-    pub(crate) waiting_timeout_s: Option<u64>,
-    /// Format of recordings that name none [default: av1]
-    #[arg(long, env = "HAVEN_DEFAULT_OUTPUT_FORMAT", value_name = "FORMAT")]
-    pub(crate) default_output_format: Option<String>,
-    /// Quality of recordings that name none: low, medium or high [default: medium]
-    #[arg(long, env = "HAVEN_DEFAULT_VIDEO_QUALITY", value_name = "QUALITY")]
-    pub(crate) default_video_quality: Option<String>,
-    /// Minutes after which a recording goes on in a new file, 0: never [default: 0]
-    #[arg(long, env = "HAVEN_SPLIT_MINUTES", value_name = "MINUTES")]
-    pub(crate) split_minutes: Option<u64>,
-    /// Bytes after which a recording goes on in a new file, 0: never [default: 0]
-    #[arg(long, env = "HAVEN_SPLIT_BYTES", value_name = "BYTES")]
-    pub(crate) split_bytes: Option<u64>,
-    /// Days after which a finished recording is deleted, 0: never [default: 0]
-    #[arg(long, env = "HAVEN_RETAIN_DAYS", value_name = "DAYS")]
-    pub(crate) retain_days: Option<u64>,
-    /// Bytes of all recordings above which the oldest are deleted, 0: no limit [default: 0]
-    #[arg(long, env = "HAVEN_RETAIN_BYTES", value_name = "BYTES")]
-    pub(crate) retain_bytes: Option<u64>,
-    /// A folder under which clients may choose that of the recordings (repeatable)
-    /// [default: the home and data folders]
-    #[arg(
-        long,
-        env = "HAVEN_RECORDING_ROOTS",
-        value_delimiter = ',',
-        value_name = "DIR"
-    )]
-    pub(crate) recording_root: Vec<PathBuf>,
-    /// Seconds between two requests for pump.fun's list of live coins [default: 15]
-    #[arg(long, env = "HAVEN_PUMPFUN_REFRESH_S", value_name = "SECONDS")]
-    pub(crate) pumpfun_refresh_s: Option<u64>,
-    /// Days after which an observation of a coin is forgotten, 0: never [default: 30]
-    #[arg(long, env = "HAVEN_HISTORY_DAYS", value_name = "DAYS")]
-    pub(crate) history_days: Option<u64>,
-    /// Observations of coins that are kept [default: 500000]
-    #[arg(long, env = "HAVEN_HISTORY_ROWS", value_name = "ROWS")]
-    pub(crate) history_rows: Option<u64>,
-    /// Free bytes on the recordings' disk below which the oldest are deleted, 0: off [default: 0]
-    #[arg(long, env = "HAVEN_RETAIN_FREE_BYTES", value_name = "BYTES")]
-    pub(crate) retain_free_bytes: Option<u64>,
-    /// Go on with sessions that ran when the server ended [default: true]
-    #[arg(long, env = "HAVEN_RESUME", num_args = 0..=1, default_missing_value = "true",
-          require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
-    pub(crate) resume: Option<bool>,
-    /// Local addresses to gather ICE candidates on
-    #[arg(
-        long,
-        env = "HAVEN_ICE_ADDRESSES",
-        value_delimiter = ',',
-        value_name = "IP"
-    )]
-    pub(crate) ice_addresses: Vec<IpAddr>,
-    #[command(flatten)]
-    pub(crate) webhooks: WebhookArgs,
-    /// Ids of the options that were given on the command line, not by the environment.
-    #[arg(skip)]
-    pub(crate) on_command_line: BTreeSet<String>,
-}
-
-impl ServeArgs {
-    fn layer(&self) -> Layer {
-        Layer {
-            livekit_url: None,
-            livekit_api_key: None,
-            livekit_api_secret: None,
-            recording_directory: self.recording_dir.clone(),
-            default_output_format: self.default_output_format.clone(),
-            default_video_quality: self.default_video_quality.clone(),
-            waiting_timeout: self.waiting_timeout_s,
-            disk_reserve_bytes: self.disk_reserve_bytes,
-            split_minutes: self.split_minutes,
-            split_bytes: self.split_bytes,
-            retain_days: self.retain_days,
-            retain_bytes: self.retain_bytes,
-            pumpfun_refresh: self.pumpfun_refresh_s,
-            history_days: self.history_days,
-            history_rows: self.history_rows,
-        }
-    }
-}
+/// What is logged where nobody says.
+const DEFAULT_LOG_FILTER: &str = "info";
 
 /// A LiveKit server for generic rooms, with the key that makes tokens for it.
 #[derive(Clone, Debug)]
@@ -188,11 +57,17 @@ pub(crate) struct Config {
     /// Whether sessions go on that ran when the server ended.
     pub(crate) resume: bool,
     pub(crate) ice_addresses: Vec<IpAddr>,
+    /// What is logged.
+    pub(crate) log_filter: String,
     /// What can be changed while the server runs.
     pub(crate) layers: Layers,
     pub(crate) pumpfun: Endpoints,
     pub(crate) timings: Timings,
     pub(crate) webhooks: WebhookConfig,
+    /// What the command line and the environment say.
+    pub(crate) given: Options,
+    /// What the file says.
+    pub(crate) file: Options,
 }
 
 impl Config {
@@ -207,17 +82,21 @@ impl Config {
     ) -> Result<Self, Error> {
         let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let file = match &args.config {
-            Some(path) => FileConfig::read(path)?,
-            None => FileConfig::default(),
+            Some(path) => file::read(path)?,
+            None => Options::default(),
         };
-        let listen = args.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
-        let api_token = required_token(listen, args, &env, &file)?;
-        let places = Places::resolve(args, &file, env("HOME").map(PathBuf::from))?;
-        let origins = OriginPolicy::new(either(&args.allowed_origin, &file.allowed_origins))
+        let given = args.options.clone().with_environment(&env);
+        let merged = given.clone().or(&file);
+        let listen = merged.listen.unwrap_or(DEFAULT_LISTEN);
+        let places = Places::resolve(&merged, env("HOME").map(PathBuf::from))?;
+        let (sources, home) = ([&given, &file], places.home.as_deref());
+        let api_token = required_token(listen, &merged, sources, home)?;
+        let webhooks = WebhookConfig::resolve(&merged, sources, home)?;
+        let origins = OriginPolicy::new(&merged.allowed_origins)
             .map_err(|error| invalid(&format!("allowed_origins: {error}")))?;
-        let pumpfun = Endpoints::from_lookup(|name| env(name).or_else(|| file.pumpfun_url(name)))
+        let pumpfun = Endpoints::from_lookup(|name| merged.pumpfun_url(name))
             .map_err(|error| invalid(&error.to_string()))?;
-        let layers = layers(args, &env, &file, &places);
+        let layers = layers(&given, &args.on_command_line, &file, &places);
         // What is wrong here is told now, not when a client changes something else.
         let settings = layers.settings(Layer::default());
         settings
@@ -228,21 +107,49 @@ impl Config {
             data_dir: places.data_dir,
             worker: places.worker,
             formats_dir: places.formats_dir,
-            demo: args.demo.or(file.demo).unwrap_or(false),
+            demo: merged.demo.unwrap_or(false),
             api_token,
             origins,
-            allowed_hosts: either(&args.allowed_host, &file.allowed_hosts).to_vec(),
-            retain_free_bytes: args
-                .retain_free_bytes
-                .or(file.retain_free_bytes)
-                .filter(|bytes| *bytes > 0),
-            resume: args.resume.or(file.resume).unwrap_or(true),
-            ice_addresses: either(&args.ice_addresses, &file.ice_addresses).to_vec(),
+            allowed_hosts: merged.allowed_hosts.clone(),
+            retain_free_bytes: merged.retain_free_bytes.filter(|bytes| *bytes > 0),
+            resume: merged.resume.unwrap_or(true),
+            ice_addresses: merged.ice_addresses.clone(),
+            log_filter: merged
+                .log_filter
+                .clone()
+                .unwrap_or_else(|| DEFAULT_LOG_FILTER.to_owned()),
             layers,
             pumpfun,
             timings: Timings::default(),
-            webhooks: WebhookConfig::resolve(&args.webhooks, &env, &file)?,
+            webhooks,
+            given,
+            file,
         })
+    }
+
+    /// What was given, and by which source: a setting's key, its value, the source's name. What
+    /// clients have set isn't among it.
+    pub(crate) fn shown(&self, args: &ServeArgs) -> Vec<(Key, Option<(toml::Value, String)>)> {
+        let (given, file) = (self.given.shown(), self.file.shown());
+        let find = |values: &[(&str, toml::Value)], name: &str| {
+            let found = values.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.clone())
+        };
+        let shown = |key: Key| {
+            let of_file = || {
+                let path = args.config.as_ref()?;
+                Some((find(&file, key.name)?, path.display().to_string()))
+            };
+            let value = match find(&given, key.name) {
+                Some(value) if args.on_command_line.contains(key.name) => {
+                    Some((value, "command line".to_owned()))
+                }
+                Some(value) => Some((value, format!("environment, {}", key.variable))),
+                None => of_file(),
+            };
+            (key, value)
+        };
+        keys().into_iter().map(shown).collect()
     }
 }
 
@@ -265,24 +172,21 @@ struct Places {
 }
 
 impl Places {
-    fn resolve(args: &ServeArgs, file: &FileConfig, home: Option<PathBuf>) -> Result<Self, Error> {
-        let named = |first: &Option<PathBuf>, second: &Option<PathBuf>| {
-            let path = first.as_ref().or(second.as_ref())?;
-            Some(expand_home(path, home.as_deref()))
-        };
-        let place =
-            |first: &Option<PathBuf>, second: &Option<PathBuf>| named(first, second).map(absolute);
-        let data_dir = place(&args.data_dir, &file.data_dir)
+    fn resolve(options: &Options, home: Option<PathBuf>) -> Result<Self, Error> {
+        let named =
+            |path: &Option<PathBuf>| path.as_ref().map(|path| expand_home(path, home.as_deref()));
+        let data_dir = named(&options.data_dir)
+            .map(absolute)
             .or_else(|| Some(home.as_ref()?.join(".local/share/haven")))
             .ok_or_else(|| invalid("there is no HOME: name a folder with --data-dir"))?;
         Ok(Self {
             data_dir,
             // A bare name is looked for in PATH.
-            worker: match named(&args.worker, &file.worker) {
+            worker: match named(&options.worker) {
                 Some(path) => path,
                 None => worker_beside_us()?,
             },
-            formats_dir: place(&args.formats_dir, &file.formats_dir),
+            formats_dir: named(&options.formats_dir).map(absolute),
             home,
         })
     }
@@ -291,12 +195,13 @@ impl Places {
 /// The token that clients must give. An address that others can reach needs one.
 fn required_token(
     listen: SocketAddr,
-    args: &ServeArgs,
-    env: &impl Fn(&str) -> Option<String>,
-    file: &FileConfig,
+    merged: &Options,
+    sources: [&Options; 2],
+    home: Option<&Path>,
 ) -> Result<Option<Secret>, Error> {
-    let token = api_token(args, env, file)?;
-    match (args.no_auth.or(file.no_auth).unwrap_or(false), &token) {
+    let of = |source: &Options| (source.api_token_file.clone(), source.api_token.clone());
+    let token = secret("api_token", sources.map(of), home)?;
+    match (merged.no_auth.unwrap_or(false), &token) {
         (true, None) => return Ok(None),
         (true, Some(_)) => {
             return Err(invalid(
@@ -304,12 +209,6 @@ fn required_token(
             ));
         }
         (false, _) => {}
-    }
-    if token
-        .as_ref()
-        .is_some_and(|token| token.expose().is_empty())
-    {
-        return Err(invalid("the API token is empty"));
     }
     if !listen.ip().is_loopback() && token.is_none() {
         return Err(invalid(
@@ -322,10 +221,6 @@ fn required_token(
 
 fn invalid(message: &str) -> Error {
     Error::new(Kind::BadRequest, "invalid_configuration", message)
-}
-
-fn either<'a, T>(first: &'a [T], second: &'a [T]) -> &'a [T] {
-    if first.is_empty() { second } else { first }
 }
 
 fn expand_home(path: &Path, home: Option<&Path>) -> PathBuf {
@@ -347,29 +242,32 @@ fn worker_beside_us() -> Result<PathBuf, Error> {
     Ok(exe.with_file_name("haven-worker"))
 }
 
-/// The token: `--api-token-file`, else `HAVEN_API_TOKEN`, else the configuration file.
-fn api_token(
-    args: &ServeArgs,
-    env: &impl Fn(&str) -> Option<String>,
-    file: &FileConfig,
+/// A secret: of the first source that names a file of it, or it itself.
+fn secret(
+    what: &str,
+    sources: [(Option<PathBuf>, Option<Secret>); 2],
+    home: Option<&Path>,
 ) -> Result<Option<Secret>, Error> {
-    if let Some(path) = &args.api_token_file {
-        return file::read_secret(path).map(Some);
+    for (path, secret) in sources {
+        if let Some(path) = path {
+            return file::read_secret(what, &expand_home(&path, home)).map(Some);
+        }
+        if let Some(secret) = secret {
+            return match secret.expose().trim() {
+                "" => Err(invalid(&format!("{what} is empty"))),
+                // A text of several lines ends with one.
+                trimmed => Ok(Some(Secret::new(trimmed))),
+            };
+        }
     }
-    if let Some(token) = env("HAVEN_API_TOKEN") {
-        return Ok(Some(Secret::new(token.trim())));
-    }
-    match &file.api_token_file {
-        Some(path) => file::read_secret(path).map(Some),
-        None => Ok(file.api_token.clone()),
-    }
+    Ok(None)
 }
 
 /// The sources of what can be changed while the server runs.
 fn layers(
-    args: &ServeArgs,
-    env: &impl Fn(&str) -> Option<String>,
-    file: &FileConfig,
+    given: &Options,
+    on_command_line: &BTreeSet<String>,
+    file: &Options,
     places: &Places,
 ) -> Layers {
     let home = places.home.as_deref();
@@ -379,15 +277,12 @@ fn layers(
             .map(|path| absolute(expand_home(&path, home))),
         ..layer
     };
-    let (command_line, environment) = place(args.layer()).split(&args.on_command_line);
-    let environment = Layer {
-        livekit_url: env("LIVEKIT_URL"),
-        livekit_api_key: env("LIVEKIT_API_KEY"),
-        livekit_api_secret: env("LIVEKIT_API_SECRET").map(Secret::new),
-        ..environment
-    };
+    let (command_line, environment) = place(given.layer()).split(on_command_line);
     let file_layer = place(file.layer());
-    let mut roots: Vec<_> = either(&args.recording_root, &file.recording_roots)
+    let mut roots: Vec<_> = given
+        .clone()
+        .or(file)
+        .recording_roots
         .iter()
         .map(|root| absolute(expand_home(root, home)))
         .collect();

@@ -40,7 +40,7 @@ fn the_command_line_beats_the_environment_beats_the_file() {
         "data_dir = '~/d'\ndemo = true\nwaiting_timeout_s = 5\nlivekit_url = 'ws://file'\n\
          livekit_api_key = 'k'\nlivekit_api_secret = 's'\n",
     );
-    args.waiting_timeout_s = Some(7);
+    args.options.waiting_timeout_s = Some(7);
     let config = Config::resolve(&args, |name| match name {
         "LIVEKIT_URL" => Some("ws://env".into()),
         name => home(name),
@@ -73,7 +73,10 @@ fn a_mistake_in_the_file_names_its_line_and_no_secret() {
 #[test]
 fn an_open_address_needs_a_token_or_an_explicit_no_auth() {
     let mut args = ServeArgs {
-        listen: Some("0.0.0.0:0".parse().unwrap()),
+        options: Options {
+            listen: Some("0.0.0.0:0".parse().unwrap()),
+            ..Options::default()
+        },
         ..ServeArgs::default()
     };
     assert!(Config::resolve(&args, home).is_err());
@@ -83,7 +86,7 @@ fn an_open_address_needs_a_token_or_an_explicit_no_auth() {
     };
     let config = Config::resolve(&args, token).unwrap();
     assert!(config.api_token.unwrap().matches("t0ken"));
-    args.no_auth = Some(true);
+    args.options.no_auth = Some(true);
     assert!(Config::resolve(&args, home).unwrap().api_token.is_none());
     let both = Config::resolve(&args, token).unwrap_err();
     assert!(both.message().contains("no_auth"), "{both}");
@@ -92,8 +95,11 @@ fn an_open_address_needs_a_token_or_an_explicit_no_auth() {
 #[test]
 fn what_recordings_are_by_default_is_looked_at_before_the_first() {
     let args = |format: Option<&str>, quality: Option<&str>| ServeArgs {
-        default_output_format: format.map(str::to_owned),
-        default_video_quality: quality.map(str::to_owned),
+        options: Options {
+            default_output_format: format.map(str::to_owned),
+            default_video_quality: quality.map(str::to_owned),
+            ..Options::default()
+        },
         ..ServeArgs::default()
     };
     for good in [args(Some("webm"), Some("high")), args(Some("wav"), None)] {
@@ -108,8 +114,11 @@ fn what_recordings_are_by_default_is_looked_at_before_the_first() {
     }
     // The operator's own formats are known to the worker alone.
     let own = ServeArgs {
-        formats_dir: Some("/formats".into()),
-        ..args(Some("gif"), None)
+        options: Options {
+            formats_dir: Some("/formats".into()),
+            ..args(Some("gif"), None).options
+        },
+        ..ServeArgs::default()
     };
     assert!(Config::resolve(&own, home).is_ok());
 }
@@ -120,7 +129,10 @@ fn a_token_file_that_others_may_read_is_refused() {
     let path = dir.path().join("token");
     std::fs::write(&path, "t0ken\n").unwrap();
     let args = ServeArgs {
-        api_token_file: Some(path.clone()),
+        options: Options {
+            api_token_file: Some(path.clone()),
+            ..Options::default()
+        },
         ..ServeArgs::default()
     };
     let mode = |mode| std::fs::Permissions::from_mode(mode);
@@ -153,9 +165,12 @@ fn an_empty_token_protects_nothing_and_is_refused() {
 #[test]
 fn folders_do_not_depend_on_where_the_server_was_started() {
     let args = ServeArgs {
-        data_dir: Some("data".into()),
-        recording_dir: Some("kept".into()),
-        worker: Some("haven-worker".into()),
+        options: Options {
+            data_dir: Some("data".into()),
+            recording_dir: Some("kept".into()),
+            worker: Some("haven-worker".into()),
+            ..Options::default()
+        },
         ..ServeArgs::default()
     };
     let config = Config::resolve(&args, home).unwrap();
@@ -173,8 +188,11 @@ fn folders_do_not_depend_on_where_the_server_was_started() {
 #[test]
 fn an_option_is_told_from_its_environment_variable() {
     let args = ServeArgs {
-        waiting_timeout_s: Some(7),
-        split_minutes: Some(9),
+        options: Options {
+            waiting_timeout_s: Some(7),
+            split_minutes: Some(9),
+            ..Options::default()
+        },
         on_command_line: ["split_minutes".to_owned()].into(),
         ..ServeArgs::default()
     };

@@ -21,6 +21,7 @@ mod pumpfun;
 mod recordings;
 mod runtime_dir;
 mod secret;
+mod service_manager;
 mod sessions;
 mod shutdown;
 mod watch;

@@ -1,4 +1,4 @@
-//! Signals that end the server, and the tasks that it waits for.
+//! Signals that end the server or have it read its configuration again, and the tasks that it waits for.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,12 +25,22 @@ impl Shutdown {
     }
 }
 
-/// SIGINT and SIGTERM, caught from when this is made: one that comes while the server starts ends
-/// it as orderly as a later one.
+/// SIGINT, SIGTERM and SIGHUP, caught from when this is made: one that comes while the server starts
+/// ends it as orderly as a later one.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// To end. The signal's name.
+    End(&'static str),
+    /// To read the configuration again (SIGHUP).
+    Reload,
 }
 
 impl Signals {
@@ -42,14 +52,16 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for the first of them and names it.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// Waits for the next of them. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => Asked::End("SIGINT"),
+            _ = self.terminate.recv() => Asked::End("SIGTERM"),
+            _ = self.hang_up.recv() => Asked::Reload,
         }
     }
 }

@@ -8,6 +8,7 @@ use http::{
     uri::Authority,
 };
 use hyper::body::Incoming;
+use parking_lot::RwLock;
 use std::{
     convert::Infallible,
     future::Future,
@@ -38,6 +39,21 @@ pub(crate) struct Gate {
     token: Option<Secret>,
     origins: OriginPolicy,
     hosts: Vec<String>,
+}
+
+/// The rules in force; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct GateSlot(Arc<RwLock<Arc<Gate>>>);
+
+impl GateSlot {
+    /// Other rules for requests that come from now on.
+    pub(crate) fn replace(&self, gate: Gate) {
+        *self.0.write() = Arc::new(gate);
+    }
+
+    fn current(&self) -> Arc<Gate> {
+        Arc::clone(&self.0.read())
+    }
 }
 
 impl Gate {
@@ -199,19 +215,25 @@ fn is_public(path: &str) -> bool {
 /// The routes behind the gate.
 #[derive(Clone)]
 pub(crate) struct Service {
-    gate: Arc<Gate>,
+    gate: GateSlot,
     routes: BoxedFilter<(Response,)>,
 }
 
 impl Service {
     pub(crate) fn new(gate: Gate, routes: BoxedFilter<(Response,)>) -> Self {
         Self {
-            gate: Arc::new(gate),
+            gate: GateSlot(Arc::new(RwLock::new(Arc::new(gate)))),
             routes,
         }
     }
 
+    /// Where the rules can be replaced.
+    pub(crate) fn gate(&self) -> GateSlot {
+        self.gate.clone()
+    }
+
     async fn answer(self, mut request: Request<Incoming>) -> Response {
+        let gate = self.gate.current();
         let path = request.uri().path().to_owned();
         let asked = request.headers().clone();
         let local = request
@@ -225,8 +247,8 @@ impl Service {
             *request.method_mut() = Method::GET;
         }
         let local = local.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-        let response = match self.gate.check(&request, local) {
-            _ if preflight => self.gate.preflight(&asked),
+        let response = match gate.check(&request, local) {
+            _ if preflight => gate.preflight(&asked),
             Err(error) => reply::problem(error),
             Ok(()) => {
                 let Ok(response) = warp::service(self.routes).call(request).await;
@@ -234,7 +256,7 @@ impl Service {
             }
         };
         let mut response = reply::finish(&path, response);
-        self.gate.share(&asked, response.headers_mut());
+        gate.share(&asked, response.headers_mut());
         response
     }
 }

@@ -20,7 +20,7 @@ mod watch;
 mod watch_rules;
 mod webhooks;
 
-pub(crate) use gate::{Gate, Peer, Service};
+pub(crate) use gate::{Gate, GateSlot, Peer, Service};
 pub(crate) use health::Readiness;
 
 use crate::{
@@ -42,7 +42,7 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) shutdown: Shutdown,
     pub(crate) origins: OriginPolicy,
-    pub(crate) store: Store,
+    pub(crate) store: Arc<Store>,
     pub(crate) watcher: Watcher,
     pub(crate) readiness: Readiness,
     pub(crate) webhooks: Webhooks,

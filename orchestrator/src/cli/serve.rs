@@ -1,5 +1,11 @@
 //! `haven serve`: puts the server together, runs it, takes it apart.
 
+use super::{
+    Outcome,
+    log::{self, LogControl, LogFormat},
+    reload::Reloader,
+    runtime,
+};
 use crate::{
     Error,
     api::{self, App, Gate, Service},
@@ -12,8 +18,9 @@ use crate::{
     pumpfun::{Catalogue, Upstream},
     recordings::{Archive, Library, Policy, PolicySource, check_default_format, recovery::Wreck},
     runtime_dir::RuntimeDir,
+    service_manager::ServiceManager,
     sessions::{Context, Registry, Sources, keeper},
-    shutdown::{Shutdown, Signals},
+    shutdown::{Asked, Shutdown, Signals},
     webhooks::Webhooks,
     worker::Workers,
 };
@@ -21,12 +28,17 @@ use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::Write,
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
+    process::ExitCode,
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    time::{interval, timeout},
+};
 
 /// Longest way from the signal to the end of the process: 20 s until the last worker is killed, and
 /// time to measure what it left.
@@ -36,38 +48,28 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(40);
 ///
 /// # Errors
 /// When it can't be started.
-pub(super) fn run(args: &ServeArgs) -> Result<(), Error> {
+pub(super) fn run(args: &ServeArgs, format: LogFormat) -> Outcome {
     let config = Config::resolve(args, |name| std::env::var(name).ok())?;
     listener::raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::internal("starting", error))?;
-    let result = runtime.block_on(serve(config));
+    let log = log::start(format, &config.log_filter);
+    let runtime = runtime()?;
+    let result = runtime.block_on(serve(args, config, log));
     // Whatever didn't end in time must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    result
+    result.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config) -> Result<(), Error> {
+async fn serve(args: &ServeArgs, config: Config, log: LogControl) -> Result<(), Error> {
     let mut signals =
         Signals::catch().map_err(|error| Error::internal("catching signals", error))?;
     make_private_dir(&config.data_dir)?;
     let _lock = lock(&config.data_dir)?;
     let db = Db::open(&config.data_dir)?;
     let shutdown = Shutdown::default();
-    let workers = Arc::new(Workers::new(
-        config.worker.clone(),
-        config.formats_dir.clone(),
-        config.timings,
-        shutdown.tasks.clone(),
-    ));
-    let listener = bind(&config).await?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| Error::internal("listening", error))?;
+    let workers = Arc::new(workers(&config, &shutdown));
+    let (listener, address) = bind(&config).await?;
     let mut wreck = Wreck::find(&db).await?;
-    let store = Store::open(config.layers.clone(), db.clone()).await?;
+    let store = Arc::new(Store::open(config.layers.clone(), db.clone()).await?);
     let policy = policy_source(&config, &store);
     let registry = registry(&config, &db, &workers, (&store, &policy), &shutdown)?;
     let context = registry.context();
@@ -84,12 +86,19 @@ async fn serve(config: Config) -> Result<(), Error> {
         registry: registry.clone(),
         shutdown: shutdown.clone(),
         origins: config.origins.clone(),
-        store,
+        store: Arc::clone(&store),
         watcher: watcher.clone(),
         readiness: api::Readiness::default(),
         webhooks: webhooks.clone(),
     });
     let service = Service::new(Gate::new(&config), api::routes(app));
+    let reloader = Reloader {
+        args: args.clone(),
+        config,
+        store,
+        gate: service.gate(),
+        log,
+    };
 
     let recovery = wreck.recover(db.clone(), Arc::clone(&workers), archive);
     let keeping = keeper::run(registry.clone(), policy, config.data_dir.clone());
@@ -101,16 +110,67 @@ async fn serve(config: Config) -> Result<(), Error> {
     shutdown.tasks.spawn(serving);
     announce(&format!("listening on http://{address}"));
 
-    tracing::info!(signal = signals.next().await, "shutting down");
-    if timeout(SHUTDOWN_LIMIT, end(&registry, &webhooks, &shutdown))
-        .await
-        .is_err()
-    {
+    let manager = ServiceManager::from_lookup(|name| std::env::var(name).ok());
+    manager.ready();
+    let signal = until_end(&mut signals, reloader, &manager).await;
+    tracing::info!(signal, "shutting down");
+    manager.stopping();
+    end((registry, webhooks), &shutdown, db).await;
+    Ok(())
+}
+
+/// Who starts workers and asks them, as it is configured.
+pub(super) fn workers(config: &Config, shutdown: &Shutdown) -> Workers {
+    Workers::new(
+        config.worker.clone(),
+        config.formats_dir.clone(),
+        config.timings,
+        shutdown.tasks.clone(),
+    )
+}
+
+/// Runs until a signal asks for the end, and names it.
+async fn until_end(
+    signals: &mut Signals,
+    mut reloader: Reloader,
+    manager: &ServiceManager,
+) -> &'static str {
+    let mut watchdog = manager.watchdog_interval().map(interval);
+    loop {
+        let alive = async {
+            match &mut watchdog {
+                Some(watchdog) => drop(watchdog.tick().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::End(signal) => return signal,
+                Asked::Reload => {
+                    manager.reloading();
+                    reloader.reload().await;
+                    manager.ready();
+                }
+            },
+            () = alive => manager.alive(),
+        }
+    }
+}
+
+/// Sessions first, so that viewers hear 1001 and files are complete; then everything else.
+async fn end((registry, webhooks): (Registry, Webhooks), shutdown: &Shutdown, db: Db) {
+    shutdown.token.cancel();
+    let ending = async {
+        registry.shut_down().await;
+        webhooks.finish().await;
+        shutdown.tasks.close();
+        shutdown.tasks.wait().await;
+    };
+    if timeout(SHUTDOWN_LIMIT, ending).await.is_err() {
         tracing::error!("not everything ended in time");
     }
     drop((registry, webhooks));
     let _ = timeout(Duration::from_secs(2), db.close()).await;
-    Ok(())
 }
 
 /// What is wrong with the worker, or with what it is asked for, is told before it is needed.
@@ -126,16 +186,7 @@ async fn look_at_worker(registry: Registry) {
     }
 }
 
-/// Sessions first, so that viewers hear 1001 and files are complete; then everything else.
-async fn end(registry: &Registry, webhooks: &Webhooks, shutdown: &Shutdown) {
-    shutdown.token.cancel();
-    registry.shut_down().await;
-    webhooks.finish().await;
-    shutdown.tasks.close();
-    shutdown.tasks.wait().await;
-}
-
-fn registry(
+pub(super) fn registry(
     config: &Config,
     db: &Db,
     workers: &Arc<Workers>,
@@ -197,11 +248,15 @@ fn policy_source(config: &Config, store: &Store) -> PolicySource {
     })
 }
 
-async fn bind(config: &Config) -> Result<TcpListener, Error> {
-    TcpListener::bind(config.listen).await.map_err(|error| {
+/// A socket that listens, and its address.
+async fn bind(config: &Config) -> Result<(TcpListener, SocketAddr), Error> {
+    let fail = |error| {
         let message = format!("can't listen on {}: choose another --listen", config.listen);
         Error::new(Kind::Unavailable, "cannot_listen", message).caused_by(error)
-    })
+    };
+    let listener = TcpListener::bind(config.listen).await.map_err(fail)?;
+    let address = listener.local_addr().map_err(fail)?;
+    Ok((listener, address))
 }
 
 fn unusable(path: &Path) -> Error {
@@ -218,7 +273,7 @@ fn make_private_dir(path: &Path) -> Result<(), Error> {
 }
 
 /// One server per data folder: the lock goes with the process, however it ends.
-fn lock(data_dir: &Path) -> Result<File, Error> {
+pub(super) fn lock(data_dir: &Path) -> Result<File, Error> {
     let path = data_dir.join("haven.lock");
     let file = OpenOptions::new()
         .create(true)

@@ -75,6 +75,14 @@ macro_rules! settings {
         impl Layer {
             /// The names of all settings.
             pub(crate) const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+            /// What the same are called on the command line and in the file.
+            pub(crate) const OPTIONS: &'static [&'static str] = &[$($option),*];
+
+            /// What the setting of this name is called there.
+            pub(crate) fn option_of(name: &str) -> Option<&'static str> {
+                let index = Self::NAMES.iter().position(|known| *known == name)?;
+                Self::OPTIONS.get(index).copied()
+            }
 
             /// Reads `fields`; those that aren't known are ignored, null is no value.
             ///

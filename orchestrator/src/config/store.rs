@@ -5,11 +5,12 @@ use super::{
     settings::{Fields, Layer, Settings},
 };
 use crate::{Error, db::Db, folders};
+use parking_lot::Mutex;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
 /// The setting that is a folder.
 const DIRECTORY: &str = "recording_directory";
@@ -101,10 +102,10 @@ impl Stored {
 
 /// Owner of the settings in force.
 pub(crate) struct Store {
-    layers: Layers,
+    layers: Mutex<Arc<Layers>>,
     db: Db,
     /// What clients have set. Held during a change: changes come one after the other.
-    stored: Mutex<Stored>,
+    stored: AsyncMutex<Stored>,
     current: watch::Sender<Arc<Settings>>,
 }
 
@@ -134,9 +135,9 @@ impl Store {
         }
         let settings = layers.settings(stored.layer()?)?;
         Ok(Self {
-            layers,
+            layers: Mutex::new(Arc::new(layers)),
             db,
-            stored: Mutex::new(stored),
+            stored: AsyncMutex::new(stored),
             current: watch::Sender::new(Arc::new(settings)),
         })
     }
@@ -153,7 +154,23 @@ impl Store {
 
     /// Names of the settings that the command line has fixed.
     pub(crate) fn fixed(&self) -> Vec<&'static str> {
-        self.layers.command_line.names()
+        self.layers().command_line.names()
+    }
+
+    fn layers(&self) -> Arc<Layers> {
+        Arc::clone(&self.layers.lock())
+    }
+
+    /// Takes over what the other sources say now; what clients have set stays set.
+    ///
+    /// # Errors
+    /// Unprocessable, where the settings don't go together: then all is as it was.
+    pub(crate) async fn reload(&self, layers: Layers) -> Result<(), Error> {
+        let stored = self.stored.lock().await;
+        let settings = layers.settings(stored.layer()?)?;
+        *self.layers.lock() = Arc::new(layers);
+        self.current.send_replace(Arc::new(settings));
+        Ok(())
     }
 
     /// Changes settings: all of `change` or nothing. Null gives a setting back to the other
@@ -167,6 +184,7 @@ impl Store {
         check: impl FnOnce(&Settings) -> Result<(), Error>,
     ) -> Result<Changed, Error> {
         let mut stored = self.stored.lock().await;
+        let layers = self.layers();
         let mut next = stored.clone();
         let mut named = Fields::new();
         for name in Layer::NAMES {
@@ -193,9 +211,9 @@ impl Store {
         // What is overridden must be valid too: it counts once the option is gone.
         check(&Settings::new(
             wanted.clone(),
-            self.layers.default_directory.clone(),
+            layers.default_directory.clone(),
         )?)?;
-        let settings = Arc::new(self.layers.settings(wanted)?);
+        let settings = Arc::new(layers.settings(wanted)?);
         if named.contains_key(DIRECTORY)
             && let Some(directory) = next.directory.clone()
         {
@@ -212,7 +230,7 @@ impl Store {
 
     /// Where the folder really is that a change names.
     async fn chosen_directory(&self, named: &Fields) -> Result<Option<PathBuf>, Error> {
-        let (layers, named) = (self.layers.clone(), named.clone());
+        let (layers, named) = (self.layers(), named.clone());
         // On a dead network drive this takes long.
         let looked = tokio::task::spawn_blocking(move || layers.stored(&named));
         let layer = looked
@@ -281,6 +299,26 @@ mod tests {
             .unwrap();
         assert_eq!(reset.settings.split_minutes, Some(3));
         assert!(seen.borrow_and_update().split_minutes == Some(3));
+    }
+
+    #[tokio::test]
+    async fn what_the_file_says_later_is_taken_over_below_what_clients_have_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(layers(dir.path()), Db::in_memory())
+            .await
+            .unwrap();
+        change(&store, json!({"retain_days": 2})).await.unwrap();
+        let mut later = layers(dir.path());
+        later.file = layer(json!({"retain_days": 9, "retain_bytes": 9}));
+        let mut seen = store.subscribe();
+        store.reload(later.clone()).await.unwrap();
+        assert!(seen.has_changed().unwrap());
+        let settings = seen.borrow_and_update().clone();
+        assert_eq!(settings.retain_days, Some(2));
+        assert_eq!(settings.retain_bytes, Some(9));
+        later.file = layer(json!({"retain_bytes": 9, "history_rows": 0}));
+        assert!(store.reload(later).await.is_err());
+        assert_eq!(store.current().retain_bytes, Some(9));
     }
 
     #[tokio::test]

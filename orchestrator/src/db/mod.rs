@@ -45,6 +45,9 @@ const QUEUE: usize = 64;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
+/// The database's name in the data folder.
+const FILE: &str = "haven.db";
+
 /// A handle to the database; cheap to clone. The last one dropped closes it.
 #[derive(Clone)]
 pub(crate) struct Db {
@@ -60,7 +63,7 @@ impl Db {
     /// # Errors
     /// When it can't be opened, or was made by a newer version.
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join("haven.db");
+        let path = dir.join(FILE);
         // SQLite gives its -wal and -shm files the mode of the database file.
         let made = OpenOptions::new()
             .create(true)
@@ -130,10 +133,23 @@ impl Db {
         .await
     }
 
+    /// Whether a folder holds a database of ours.
+    pub(crate) fn is_in(data_dir: &Path) -> bool {
+        data_dir.join(FILE).is_file()
+    }
+
+    /// A database in memory, which is gone with its last handle.
+    ///
+    /// # Errors
+    /// When SQLite or its thread can't be started.
+    pub(crate) fn temporary() -> Result<Self, Error> {
+        Self::on(Connection::open_in_memory)
+    }
+
     /// A database in memory, for tests.
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
-        Self::on(Connection::open_in_memory).expect("SQLite works in memory")
+        Self::temporary().expect("SQLite works in memory")
     }
 
     /// From now on nothing can be stored, as on a full disk.

@@ -29,6 +29,8 @@ pub(crate) struct Archive {
     pub(super) thumbnails: PathBuf,
     /// Who makes a picture of which recording.
     pub(super) picturing: Turns,
+    /// Whether a JSON file is written beside each recording.
+    describes: bool,
     /// Recordings that are being joined or deleted.
     busy: Arc<Mutex<HashSet<i64>>>,
     /// Recordings whose description could not be written.
@@ -87,9 +89,16 @@ impl Archive {
             policy,
             thumbnails,
             picturing: Turns::default(),
+            describes: true,
             busy: Arc::default(),
             undescribed: Arc::default(),
         }
+    }
+
+    /// The same, which writes no JSON file beside the recordings.
+    pub(crate) fn without_descriptions(mut self) -> Self {
+        self.describes = false;
+        self
     }
 
     pub(crate) async fn list(&self, filter: Filter) -> Result<(Vec<RecordingRow>, u64), Error> {
@@ -185,6 +194,9 @@ impl Archive {
     /// Writes the description beside a recording's first file. A failure is logged, and mended later:
     /// the recording is what counts.
     pub(crate) async fn describe(&self, id: i64) {
+        if !self.describes {
+            return;
+        }
         let described = async {
             let row = self.row(id).await?;
             let Some(first) = row.files.first() else {

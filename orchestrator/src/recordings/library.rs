@@ -19,6 +19,8 @@ const CONTAINERS: [&str; 4] = ["mp4", "webm", "mkv", "wav"];
 #[derive(Clone)]
 pub(crate) struct Library {
     dir: PathBuf,
+    /// What files are called; none: after the session's key and the time.
+    stem: Option<String>,
     reserve_bytes: u64,
     db: Db,
     /// Names given out that are neither on the disk nor in the database yet, without their
@@ -50,10 +52,17 @@ impl Library {
     pub(crate) fn new(dir: PathBuf, reserve_bytes: u64, db: Db) -> Self {
         Self {
             dir,
+            stem: None,
             reserve_bytes,
             db,
             reserved: Arc::default(),
         }
+    }
+
+    /// The same, with files of this name (and a number, from the second on).
+    pub(crate) fn with_stem(mut self, stem: Option<String>) -> Self {
+        self.stem = stem;
+        self
     }
 
     /// A name for a new file, in a folder that exists and has space.
@@ -85,7 +94,8 @@ impl Library {
         tokio::task::spawn_blocking(move || this.check_space(&place))
             .await
             .map_err(|error| Error::internal("looking for disk space", error))??;
-        let name = format!("{}_{}", stem(key), compact_time(at_ms));
+        let by_key = || format!("{}_{}", stem(key), compact_time(at_ms));
+        let name = self.stem.clone().unwrap_or_else(by_key);
         for number in 1u32.. {
             let name = match number {
                 1 => name.clone(),

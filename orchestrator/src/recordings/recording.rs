@@ -174,20 +174,31 @@ impl Recording {
         }
     }
 
+    /// Length of its files together, in milliseconds.
+    pub(crate) fn duration_ms(&self) -> u64 {
+        self.sum(|file| file.duration_ms)
+    }
+
+    /// Frames that arrived and are in none of its files.
+    pub(crate) fn dropped_frames(&self) -> u64 {
+        self.sum(|file| file.dropped_frames)
+    }
+
     fn sum(&self, of: impl Fn(&FileProgress) -> u64) -> u64 {
         self.parts.iter().map(|part| of(&part.progress)).sum()
     }
 
     /// When nothing came, and the pauses between the files; in the time of the files one after
     /// the other. A pause between files takes none of that time.
-    fn gaps(&self) -> Vec<Value> {
-        let gap =
-            |at_ms, for_ms| json!({"at_s": clock::seconds(at_ms), "for_s": clock::seconds(for_ms)});
+    pub(crate) fn gaps(&self) -> Vec<Gap> {
         let mut place_ms = 0;
         let mut gaps = Vec::new();
         for (index, part) in self.parts.iter().enumerate() {
             let within = part.gaps.iter();
-            gaps.extend(within.map(|within| gap(place_ms + within.at_ms, within.for_ms)));
+            gaps.extend(within.map(|within| Gap {
+                at_ms: place_ms + within.at_ms,
+                for_ms: within.for_ms,
+            }));
             place_ms += part.progress.duration_ms;
             let end_ms = part
                 .started_at_ms
@@ -197,10 +208,19 @@ impl Recording {
                 && let Ok(for_ms) = u64::try_from(next.started_at_ms - end_ms)
                 && for_ms > 0
             {
-                gaps.push(gap(place_ms, for_ms));
+                let at_ms = place_ms;
+                gaps.push(Gap { at_ms, for_ms });
             }
         }
         gaps
+    }
+
+    fn gaps_json(&self) -> Vec<Value> {
+        let gaps = self.gaps().into_iter();
+        gaps.map(
+            |gap| json!({"at_s": clock::seconds(gap.at_ms), "for_s": clock::seconds(gap.for_ms)}),
+        )
+        .collect()
     }
 
     fn parts_json(&self) -> Vec<Value> {
@@ -218,10 +238,10 @@ impl Recording {
             "start_time": clock::rfc3339(self.started_at_ms),
             "output_path": self.output_path(),
             "config": self.config,
-            "duration_s": clock::seconds(self.sum(|file| file.duration_ms)),
+            "duration_s": clock::seconds(self.duration_ms()),
             "bytes": self.bytes(),
-            "dropped_frames": self.sum(|file| file.dropped_frames),
-            "gaps": self.gaps(),
+            "dropped_frames": self.dropped_frames(),
+            "gaps": self.gaps_json(),
             "parts": self.parts_json(),
         })
     }

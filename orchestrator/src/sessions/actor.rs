@@ -27,6 +27,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use viewer_socket::{CloseReason, Hub, HubOptions, State, Status};
 
 /// How long a start waits for the stream's description, which runs beside the joining.
@@ -181,7 +182,7 @@ impl Actor {
     pub(super) async fn run(mut self) -> Over {
         let linger = self.context.workers.timings().linger;
         let relay = relay::run(self.hub.clone(), self.socket.subscribe(), linger);
-        self.context.shutdown.tasks.spawn(relay);
+        self.context.shutdown.tasks.spawn(relay.in_current_span());
         let begun = match self.taken_up.take() {
             Some(taken_up) => self.take_up(*taken_up).await,
             None => self.begin().await,
@@ -215,13 +216,19 @@ impl Actor {
             started_at_ms: self.view.started_at_ms,
         };
         self.view.session_id = self.context.db.insert_session(session).await?;
+        tracing::Span::current().record("session_id", self.view.session_id);
         let (context, target) = (Arc::clone(&self.context), self.target.clone());
-        self.findings.spawn(async move {
+        self.find(async move {
             let fetch = context.sources.stream_info(&target, STREAM_INFO_TIMEOUT);
             Finding::StreamInfo(fetch.await)
         });
         self.find_source();
         Ok(())
+    }
+
+    /// Has something found out beside the actor.
+    pub(super) fn find(&mut self, finding: impl Future<Output = Finding> + Send + 'static) {
+        self.findings.spawn(finding.in_current_span());
     }
 
     async fn on_command(&mut self, command: Command) {

@@ -14,6 +14,7 @@ use crate::{
     },
 };
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// Why a file ended whose worker stopped without being asked to.
 const WORKER_STOPPED: &str = "worker_stopped";
@@ -68,13 +69,14 @@ impl Actor {
             part.end_reason = Some(reason.to_owned());
             let (number, path, known) = (part.number, part.path.clone(), part.progress);
             let (workers, ending) = (Arc::clone(&workers), ending.clone());
-            let task = self.findings.spawn(async move {
+            let measure = async move {
                 Finding::Measured {
                     recording_id: id,
                     part: number,
                     measured: recovery::measure(&workers, &path, known, &ending).await,
                 }
-            });
+            };
+            let task = self.findings.spawn(measure.in_current_span());
             active.measuring.push(Measuring {
                 part: number,
                 task: task.id(),

@@ -18,6 +18,6 @@ mod writes;
 pub(crate) use actor::Selector;
 pub(crate) use recording::{ALREADY_RECORDING, RECORDING_ENDING};
 pub(crate) use registry::{Context, Handle, Registry, Started};
-pub(crate) use source::Sources;
+pub(crate) use source::{DEMO, Sources, Target};
 pub(crate) use state::{Phase, Trouble, View};
 pub(crate) use stream_info::StreamInfo;

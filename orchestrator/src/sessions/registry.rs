@@ -28,6 +28,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
+use tracing::{Instrument, field};
 use viewer_socket::{Hub, HubStats};
 
 /// Commands that may wait for a session's actor.
@@ -367,14 +368,17 @@ impl Registry {
         sessions.started += 1;
         let entry = Entry {
             sessions: Arc::clone(&self.sessions),
-            key,
+            key: key.clone(),
         };
-        self.context.shutdown.tasks.spawn(async move {
+        // On every line of its log, whatever is logged: an error's span is never filtered out.
+        let span = tracing::error_span!("session", mint = key, session_id = field::Empty);
+        let session = async move {
             let over = actor.run().await;
             // Out of the map first: who hears of the end may start the next session.
             drop(entry);
             over.announce();
-        });
+        };
+        self.context.shutdown.tasks.spawn(session.instrument(span));
         handle
     }
 

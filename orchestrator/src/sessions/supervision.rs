@@ -32,8 +32,7 @@ impl Actor {
             Phase::Starting => Joining::Start,
             _ => Joining::Rejoin,
         };
-        self.findings
-            .spawn(async move { Finding::Source(context.sources.source(&target, joining).await) });
+        self.find(async move { Finding::Source(context.sources.source(&target, joining).await) });
     }
 
     pub(super) async fn on_source(&mut self, result: Result<Source, Error>) {
@@ -122,7 +121,7 @@ impl Actor {
     fn find_token(&mut self, request_id: u64) {
         let (context, target) = (Arc::clone(&self.context), self.target.clone());
         let generation = self.generation;
-        self.findings.spawn(async move {
+        self.find(async move {
             Finding::Token {
                 generation,
                 request_id,

@@ -62,6 +62,7 @@ impl Actor {
         } = taken_up;
         let now_ms = clock::now_ms();
         self.view.session_id = session.id;
+        tracing::Span::current().record("session_id", session.id);
         self.view.started_at_ms = session.started_at_ms;
         self.view.status.room_name = session.room_name;
         self.view.status.state = SessionState::Reconnecting;

@@ -10,6 +10,7 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// Messages in either direction that may wait to be taken.
 const QUEUE: usize = 64;
@@ -22,6 +23,8 @@ impl Workers {
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.executable);
         command
+            // Ctrl-C in our terminal must not reach it: we say when it ends.
+            .process_group(0)
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| may_pass(name)));
         command
@@ -38,8 +41,6 @@ impl Workers {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C in the server's terminal must not reach workers: the server stops them.
-            .process_group(0)
             .spawn()
             .map_err(|error| self.cannot_run(error))?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
@@ -52,8 +53,9 @@ impl Workers {
         let stop = CancellationToken::new();
         let abandon = CancellationToken::new();
         let _ = commands.try_send(ServerMessage::Start(config));
-        self.tasks.spawn(log(stderr, key.clone()));
-        self.tasks.spawn(link::write(stdin, command_queue));
+        self.tasks.spawn(log(stderr, key.clone()).in_current_span());
+        self.tasks
+            .spawn(link::write(stdin, command_queue).in_current_span());
         let link = link::Link {
             key,
             child,
@@ -63,7 +65,7 @@ impl Workers {
             abandon: abandon.clone(),
             timings: self.timings,
         };
-        self.tasks.spawn(link.run(stdout));
+        self.tasks.spawn(link.run(stdout).in_current_span());
         Ok(Worker {
             commands,
             events,
@@ -108,15 +110,59 @@ async fn log(stderr: impl AsyncRead + Unpin, key: String) {
             Ok(0) | Err(_) => return,
             Ok(_) => {
                 let text = String::from_utf8_lossy(line.trim_ascii_end());
-                tracing::info!(target: "worker", key, "{text}");
+                let (level, text) = level_of(&text);
+                match level {
+                    "ERROR" => tracing::error!(target: "worker", key, "{text}"),
+                    "WARN" => tracing::warn!(target: "worker", key, "{text}"),
+                    "DEBUG" => tracing::debug!(target: "worker", key, "{text}"),
+                    "TRACE" => tracing::trace!(target: "worker", key, "{text}"),
+                    _ => tracing::info!(target: "worker", key, "{text}"),
+                }
             }
         }
+    }
+}
+
+/// A line of the worker's own log, as tracing writes it: its level, and what follows. The time is
+/// ours to tell. What others print (libraries, a panic) is all text, without a level.
+fn level_of(line: &str) -> (&str, &str) {
+    let known = |(_, rest): (&'_ str, &'_ str)| {
+        let (level, rest) = rest.trim_start().split_once(' ')?;
+        let levels = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
+        let level = levels.into_iter().find(|known| *known == level)?;
+        Some((level, rest.len()))
+    };
+    let found = line.split_once(' ').filter(|(time, _)| time.ends_with('Z'));
+    match found.and_then(known) {
+        Some((level, length)) => (level, &line[line.len() - length..]),
+        None => ("", line),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_workers_line_keeps_its_level() {
+        for (line, level, text) in [
+            (
+                "2026-11-21T10:00:00.000000Z  WARN haven_worker: x y",
+                "WARN",
+                "haven_worker: x y",
+            ),
+            ("2026-11-21T10:00:00.000000Z ERROR a", "ERROR", "a"),
+            (
+                "thread 'main' panicked at x",
+                "",
+                "thread 'main' panicked at x",
+            ),
+            ("Z WARNING x", "", "Z WARNING x"),
+            ("", "", ""),
+        ] {
+            assert_eq!(level_of(line), (level, text));
+        }
+    }
 
     #[test]
     fn secrets_of_the_environment_stay_here() {

@@ -1,8 +1,8 @@
 //! A worker without GStreamer: speaks the protocol, serves invented frames, and misbehaves as the
 //! session's key tells it to (`never-ready`, `no-join`, `refused`, `no-server`, `crash-at-start`,
 //! `stubborn`, `slow-join`, `slow-finish`, `deleted`, `bad-recording`, `token`, `crash-loop`, `outage`,
-//! `wandering`, `gappy`, `closed`, `breaks`, `hollow`, `orphan`, …). A "recording" is a file that grows
-//! by one byte each 10 ms; `--measure` takes its size for its
+//! `wandering`, `roaming`, `gappy`, `closed`, `breaks`, `hollow`, `orphan`, `stubborn-file`, …). A
+//! "recording" is a file that grows by one byte each 10 ms; `--measure` takes its size for its
 //! length, `--join` strings files together, unless `unfit` is in their names. What keeps the
 //! publisher's encoding becomes a webm file, and is split as it is asked for.
 
@@ -280,6 +280,7 @@ async fn run() {
         std::process::exit(3);
     };
     let behaviour = config.key.clone();
+    eprintln!("2026-01-01T00:00:00.000000Z  WARN fake_worker: at work");
     match behaviour.as_str() {
         "never-ready" => return std::future::pending().await,
         "crash-at-start" => std::process::exit(7),
@@ -425,8 +426,10 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
             _ = tick.tick() => {
                 frame += 1;
                 publish(hub, frame);
-                if behaviour == "wandering" {
-                    wander(frame);
+                match behaviour {
+                    "wandering" => wander(frame),
+                    "roaming" => wander(frame % 80),
+                    _ => {}
                 }
                 if let Some(reason) = grow_all(&mut recordings, config) {
                     return reason;
@@ -443,6 +446,7 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
                         std::process::exit(9);
                     }
                 }
+                Ok(Some(ServerMessage::StopRecording { .. })) if behaviour == "stubborn-file" => {}
                 Ok(Some(ServerMessage::StopRecording { recording_id })) => {
                     stop_recording(&mut recordings, recording_id, behaviour).await;
                 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod commands;
 pub(crate) mod discovery;
 pub(crate) mod events;
 pub(crate) mod schema;
