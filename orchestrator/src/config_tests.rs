@@ -8,6 +8,7 @@ fn home(name: &str) -> Option<String> {
 fn file(dir: &tempfile::TempDir, text: &str) -> ServeArgs {
     let path = dir.path().join("haven.toml");
     std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     ServeArgs {
         config: Some(path),
         ..ServeArgs::default()
@@ -152,6 +153,59 @@ fn a_livekit_address_that_is_none_is_refused() {
     })
     .unwrap_err();
     assert!(error.message().contains("LIVEKIT_URL"));
+}
+
+#[test]
+fn a_file_with_a_secret_that_everybody_may_read_is_refused_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = file(&dir, "demo = true\nwebhook_api_secret = 's3cret'\n");
+    let path = args.config.clone().unwrap();
+    let mode = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(&path, mode(0o644)).unwrap();
+    let error = Config::resolve(&args, home).unwrap_err();
+    let told = error.message();
+    assert!(told.contains("line 2") && told.contains("0600"), "{told}");
+    assert!(!told.contains("s3cret"), "{told}");
+    // Without a secret everybody may.
+    std::fs::write(&path, "demo = true\n").unwrap();
+    assert!(Config::resolve(&args, home).is_ok());
+}
+
+#[test]
+fn webhooks_are_signed_with_a_key_and_its_secret_of_the_nearest_source() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "of the file\n").unwrap();
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(dir.path().join("secret"), private).unwrap();
+    let resolve = |text: &str, variable: Option<&str>| {
+        let args = file(&dir, text);
+        let folder = dir.path().to_str().unwrap().to_owned();
+        Config::resolve(&args, |name| match name {
+            "HAVEN_WEBHOOK_API_SECRET" => variable.map(str::to_owned),
+            "HOME" => Some(folder.clone()),
+            _ => None,
+        })
+    };
+    let keyed = "webhook_api_key = 'k'\nwebhook_api_secret_file = '~/secret'\n";
+    let signed = |variable| {
+        let (key, secret) = resolve(keyed, variable).unwrap().webhooks.key.unwrap();
+        assert_eq!(key, "k");
+        secret.expose().to_owned()
+    };
+    assert_eq!(signed(None), "of the file");
+    assert_eq!(signed(Some("of the environment\n")), "of the environment");
+    assert!(resolve("", None).unwrap().webhooks.key.is_none());
+    for half in [
+        "webhook_api_key = 'k'\n",
+        "webhook_api_secret = 's'\n",
+        "webhook_api_key = ''\nwebhook_api_secret = 's'\n",
+        "webhook_api_key = 'k'\nwebhook_api_secret = ''\n",
+        "webhook_queue = 0\n",
+        "webhook_urls = ['example.org']\n",
+    ] {
+        let error = resolve(half, None).unwrap_err();
+        assert!(error.message().contains("webhook_"), "{half}: {error}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::{path::Path, process::Stdio};
+use std::{os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 use support::{
     Options, PATIENCE, Server,
     commands::{json as answer, run},
@@ -20,9 +20,11 @@ use tokio::{
 
 const PLANTED: &str = "planted-secret-7c1f";
 
+/// A file that may hold secrets.
 fn write(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);
     std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
