@@ -92,14 +92,7 @@ async fn serve(args: &ServeArgs, config: Config, log: LogControl) -> Result<(), 
         webhooks: webhooks.clone(),
     });
     let service = Service::new(Gate::new(&config), api::routes(app));
-    let reloader = Reloader {
-        args: args.clone(),
-        config,
-        store,
-        gate: service.gate(),
-        log,
-    };
-
+    let gate = service.gate();
     let recovery = wreck.recover(db.clone(), Arc::clone(&workers), archive);
     let keeping = keeper::run(registry.clone(), policy, config.data_dir.clone());
     shutdown.tasks.spawn(watcher.run());
@@ -110,6 +103,13 @@ async fn serve(args: &ServeArgs, config: Config, log: LogControl) -> Result<(), 
     shutdown.tasks.spawn(serving);
     announce(&format!("listening on http://{address}"));
 
+    let reloader = Reloader {
+        args: args.clone(),
+        config,
+        store,
+        gate,
+        log,
+    };
     let manager = ServiceManager::from_lookup(|name| std::env::var(name).ok());
     manager.ready();
     let signal = until_end(&mut signals, reloader, &manager).await;

@@ -440,7 +440,7 @@ mod tests {
         assert_eq!(keys.len(), Options::KEYS.len());
         for key in keys {
             assert!(!key.variable.is_empty() && !key.help.is_empty(), "{key:?}");
-            let is_hidden = key.name.contains("secret") || key.name == "api_token";
+            let is_hidden = key.name.ends_with("_secret") || key.name == "api_token";
             assert!(!is_hidden || key.option.is_none(), "{key:?}");
         }
     }

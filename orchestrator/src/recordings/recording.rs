@@ -5,7 +5,7 @@ use crate::{
     clock,
     db::{FileProgress, RecordingRow},
 };
-use haven_wire::{AudioChoice, ChosenEncoders, Publisher, Split};
+use haven_wire::{AudioChoice, ChosenEncoders, Gap, Publisher, Split};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};

@@ -30,7 +30,8 @@ pub(crate) async fn run(registry: Registry, policy: PolicySource, data_dir: Path
     tokio::join!(cleaning, watch(registry, keeper, data_dir));
 }
 
-async fn watch(registry: Registry, mut keeper: Keeper, data_dir: PathBuf) {
+/// Looks at the disks, and lets the keeper do its part, for as long as nobody ends it.
+pub(crate) async fn watch(registry: Registry, mut keeper: Keeper, data_dir: PathBuf) {
     let mut ticks = interval(DISK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut disks = Disks::default();

@@ -300,7 +300,9 @@ fn registry(
     }
     let archive = context.archive.clone();
     let registry = Registry::new(context, store.subscribe());
-    let keeping = keeper::run(registry.clone(), Keeper::new(archive, policy));
+    // The database is in memory.
+    let keeper = Keeper::new(archive, policy);
+    let keeping = keeper::watch(registry.clone(), keeper, output.folder.clone());
     shutdown.spawn(keeping);
     Ok(registry)
 }
