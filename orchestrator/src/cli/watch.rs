@@ -41,10 +41,13 @@ enum Action {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "subject", required = true, multiple = false, args = ["mint", "creator"])]
 struct Rule {
     /// The coin's mint
-    #[arg(value_name = "MINT")]
+    #[arg(
+        value_name = "MINT",
+        required_unless_present = "creator",
+        conflicts_with = "creator"
+    )]
     mint: Option<String>,
     /// In place of a mint: the address of a creator
     #[arg(long, value_name = "ADDRESS")]
