@@ -91,13 +91,17 @@ fn may_pass(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else {
         return false;
     };
-    matches!(name, "PATH" | "HOME" | "LANG" | "TZ" | "RUST_LOG")
+    let known = ["PATH", "HOME", "LANG", "TZ", "RUST_LOG"];
+    // Where the certificates are that the worker trusts.
+    let certificates = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+    known.contains(&name)
+        || certificates.contains(&name)
         || name.starts_with("XDG_")
         || name.starts_with("GST_")
 }
 
-/// Copies a worker's log into ours, with the session's key.
-async fn log(stderr: impl AsyncRead + Unpin, key: String) {
+/// Copies a worker's log into ours, with the session's key or what else it is run for.
+pub(super) async fn log(stderr: impl AsyncRead + Unpin, key: String) {
     let mut input = BufReader::new(stderr);
     let mut line = Vec::new();
     loop {
@@ -166,7 +170,15 @@ mod tests {
 
     #[test]
     fn secrets_of_the_environment_stay_here() {
-        for name in ["PATH", "HOME", "XDG_RUNTIME_DIR", "GST_PLUGIN_PATH", "TZ"] {
+        for name in [
+            "PATH",
+            "HOME",
+            "XDG_RUNTIME_DIR",
+            "GST_PLUGIN_PATH",
+            "TZ",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+        ] {
             assert!(may_pass(OsStr::new(name)), "{name}");
         }
         for name in [

@@ -46,12 +46,7 @@ impl Link {
     pub(super) async fn run(mut self, stdout: impl AsyncRead + Unpin) {
         let mut reader = LineReader::new(stdout);
         let how = self.supervise(&mut reader).await;
-        let rest = async {
-            while let Ok(Some(message)) = reader.next::<WorkerMessage>().await {
-                self.tell(WorkerEvent::Message(message)).await;
-            }
-        };
-        if timeout(LAST_WORDS, rest).await.is_err() {
+        if !last_words(&mut reader, &self.events).await {
             tracing::warn!(
                 key = self.key,
                 "a process of the worker holds its pipe open"
@@ -145,6 +140,24 @@ impl Link {
     }
 }
 
+/// Tells what a dead worker said last, however long its session takes to hear it; whether that was
+/// all.
+async fn last_words<R: AsyncRead + Unpin>(
+    reader: &mut LineReader<R>,
+    events: &mpsc::Sender<WorkerEvent>,
+) -> bool {
+    loop {
+        match timeout(LAST_WORDS, reader.next::<WorkerMessage>()).await {
+            Ok(Ok(Some(message))) => {
+                // A session that is gone hears nothing.
+                let _ = events.send(WorkerEvent::Message(message)).await;
+            }
+            Ok(_) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
 fn ending(status: std::io::Result<ExitStatus>, why: Option<&str>) -> String {
     let how = match status {
         Ok(status) => status.to_string(),
@@ -172,5 +185,43 @@ pub(super) async fn write(
         if stdin.write_all(&line).await.is_err() || stdin.flush().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(requests: u64) -> Vec<u8> {
+        let lines = (0..requests)
+            .map(|request_id| encode_line(&WorkerMessage::TokenRequest { request_id }).unwrap());
+        lines.flatten().collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_session_hears_all_that_a_dead_worker_said() {
+        let text = said(5);
+        let mut reader = LineReader::new(text.as_slice());
+        let (events, mut heard) = mpsc::channel(1);
+        let listen = async {
+            let mut count = 0;
+            while heard.recv().await.is_some() {
+                count += 1;
+                tokio::time::sleep(2 * LAST_WORDS).await;
+            }
+            count
+        };
+        let tell = async move { last_words(&mut reader, &events).await };
+        assert_eq!(tokio::join!(tell, listen), (true, 5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pipe_that_stays_open_is_not_waited_for() {
+        let (mut pipe, end) = tokio::io::duplex(1024);
+        pipe.write_all(&said(1)).await.unwrap();
+        let (events, mut heard) = mpsc::channel(2);
+        assert!(!last_words(&mut LineReader::new(end), &events).await);
+        assert!(heard.try_recv().is_ok());
+        assert!(heard.try_recv().is_err());
     }
 }
