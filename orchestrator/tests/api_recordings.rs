@@ -344,6 +344,37 @@ async fn a_recording_that_is_stopped_while_it_starts_answers_both() {
 }
 
 #[tokio::test]
+async fn a_recording_for_which_nothing_came_has_no_file() {
+    let server = room("mute").await;
+    let start = json!({"mint_id": "mute", "output_format": "h264"});
+    let starting = server.post(START, start);
+    let stopping = async {
+        until(&server, "mute", |status| status["is_recording"] == true).await;
+        server.ok(STOP, json!({"mint_id": "mute"})).await
+    };
+    let (started, stopped) = tokio::join!(starting, stopping);
+    assert_eq!(started.0, StatusCode::OK, "{}", started.1);
+    assert_eq!(stopped["parts"], json!([]), "{stopped}");
+    assert_eq!(
+        (&stopped["bytes"], &stopped["end_reason"]),
+        (&json!(0), &json!("stopped"))
+    );
+    let one = server.get("/api/recordings/1").await;
+    assert_eq!(one["recording"]["parts"], json!([]));
+    let (status, _) = server
+        .send(reqwest::Method::GET, "/api/recordings/1/file", "")
+        .await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let left = std::fs::read_dir(server.recordings_dir()).unwrap();
+    assert_eq!(left.count(), 0, "not even a description");
+    let (status, _) = server
+        .send(reqwest::Method::DELETE, "/api/recordings/1", "")
+        .await;
+    assert_eq!(status, StatusCode::OK);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_recording_that_is_refused_while_it_is_stopped_answers_both() {
     let [started, stopped] = stopped_while_starting("late-refusal").await;
     assert_eq!(started.0, StatusCode::SERVICE_UNAVAILABLE, "{}", started.1);

@@ -11,7 +11,7 @@ use crate::{
     Error,
     db::Filter as Listed,
     error::Kind,
-    recordings::{Archive, Recording, Which},
+    recordings::{Archive, REQUESTED, Recording, Which},
 };
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
@@ -214,7 +214,7 @@ async fn delete(app: Arc<App>, id: Result<i64, Error>) -> Result<Value, Error> {
     let id = id?;
     let archive = app.registry.context().archive.clone();
     app.carry_through("deleting the recording", async move {
-        archive.delete(id, "requested").await
+        archive.delete(id, REQUESTED).await
     })
     .await?;
     Ok(json!({"success": true, "recording_id": id}))

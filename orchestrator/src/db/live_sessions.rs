@@ -153,11 +153,15 @@ impl Db {
         .await
     }
 
-    /// The sessions that should run. To be asked before the first session is started.
+    /// The sessions that should run. Of each key the newest counts alone: that an older one has ended
+    /// may not have been stored. To be asked before the first session is started.
     pub(crate) async fn wanted_sessions(&self) -> Result<Vec<WantedSession>, Error> {
         self.call("looking for sessions", |connection| {
             connection
-                .prepare("SELECT * FROM live_sessions WHERE wanted = 1 ORDER BY id")?
+                .prepare(
+                    "SELECT * FROM live_sessions WHERE wanted = 1 AND id IN
+                     (SELECT max(id) FROM live_sessions GROUP BY key) ORDER BY id",
+                )?
                 .query_map([], |row| {
                     let kind: String = row.get("kind")?;
                     Ok(SessionKind::of(&kind).map(|kind| WantedSession {

@@ -19,7 +19,7 @@ pub(crate) use watch_rules::{PeriodRow, RuleRow};
 pub(crate) use webhooks::{Delivery, Happened, WebhookRow};
 
 use crate::{Error, error::Kind};
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::{M, Migrations};
 use std::{
     fs::OpenOptions,
@@ -47,6 +47,25 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The database's name in the data folder.
 const FILE: &str = "haven.db";
+
+/// Whether a write was refused that can never succeed, however often it is tried: it contradicts
+/// the schema. A full disk passes.
+pub(crate) fn is_refused_for_good(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    let Some(rusqlite::Error::SqliteFailure(failure, _)) =
+        source.and_then(|source| source.downcast_ref::<rusqlite::Error>())
+    else {
+        return false;
+    };
+    match failure.code {
+        // The schema has no triggers: whoever made one can drop it again.
+        ErrorCode::ConstraintViolation => {
+            failure.extended_code != rusqlite::ffi::SQLITE_CONSTRAINT_TRIGGER
+        }
+        ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange => true,
+        _ => false,
+    }
+}
 
 /// A handle to the database; cheap to clone. The last one dropped closes it.
 #[derive(Clone)]
@@ -157,6 +176,15 @@ impl Db {
     pub(crate) async fn make_read_only(&self) {
         let done = self.call("giving up writing", |connection| {
             connection.pragma_update(None, "query_only", true)
+        });
+        done.await.expect("the database answers");
+    }
+
+    /// What can't be stored since [`Self::make_read_only`] can be stored again.
+    #[cfg(test)]
+    pub(crate) async fn make_writable(&self) {
+        let done = self.call("writing again", |connection| {
+            connection.pragma_update(None, "query_only", false)
         });
         done.await.expect("the database answers");
     }

@@ -41,7 +41,7 @@ impl Db {
                      SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
                      WHERE EXISTS (SELECT 1 FROM recordings WHERE id = ?1)
                      ON CONFLICT (recording_id, part) DO UPDATE SET path = excluded.path,
-                     duration_ms = excluded.duration_ms, bytes = excluded.bytes,
+                     started_at_ms = excluded.started_at_ms, duration_ms = excluded.duration_ms, bytes = excluded.bytes,
                      dropped_frames = excluded.dropped_frames, gaps = excluded.gaps,
                      end_reason = excluded.end_reason",
                     params![

@@ -1,6 +1,9 @@
 //! The library of recordings: described, served, deleted, joined.
 
-use super::{Recording, files, retention::PolicySource, sidecar, thumbnails::Turns};
+use super::{
+    Recording, describing::Descriptions, files, joining::Joins, retention::PolicySource,
+    thumbnails::Turns,
+};
 use crate::{
     Error,
     db::{Candidate, Db, FileRow, Filter, RecordingRow},
@@ -30,11 +33,12 @@ pub(crate) struct Archive {
     /// Who makes a picture of which recording.
     pub(super) picturing: Turns,
     /// Whether a JSON file is written beside each recording.
-    describes: bool,
+    pub(super) describes: bool,
     /// Recordings that are being joined or deleted.
     busy: Arc<Mutex<HashSet<i64>>>,
-    /// Recordings whose description could not be written.
-    undescribed: Arc<Mutex<HashSet<i64>>>,
+    pub(super) descriptions: Descriptions,
+    /// What is being joined where.
+    pub(super) joins: Joins,
 }
 
 /// A file of a recording, opened.
@@ -70,7 +74,7 @@ impl Drop for Claim {
     }
 }
 
-fn conflict(code: &'static str, message: &str) -> Error {
+pub(super) fn conflict(code: &'static str, message: &str) -> Error {
     Error::new(Kind::Conflict, code, message)
 }
 
@@ -91,7 +95,8 @@ impl Archive {
             picturing: Turns::default(),
             describes: true,
             busy: Arc::default(),
-            undescribed: Arc::default(),
+            descriptions: Descriptions::default(),
+            joins: Joins::default(),
         }
     }
 
@@ -185,54 +190,20 @@ impl Archive {
     /// Exempts a recording from retention, or not any more.
     ///
     /// # Errors
-    /// Not found.
+    /// Not found; conflict while it is joined or deleted.
     pub(crate) async fn keep(&self, id: i64, kept: bool) -> Result<(), Error> {
+        // Retention must not delete what is just being kept.
+        let _claim = self.claim(id)?;
         self.row(id).await?;
         self.db.keep_recording(id, kept).await
     }
 
-    /// Writes the description beside a recording's first file. A failure is logged, and mended later:
-    /// the recording is what counts.
-    pub(crate) async fn describe(&self, id: i64) {
-        if !self.describes {
-            return;
-        }
-        let described = async {
-            let row = self.row(id).await?;
-            let Some(first) = row.files.first() else {
-                return Ok(());
-            };
-            let path = sidecar::path(&first.path);
-            let text = sidecar::text(row);
-            blocking("describing the recording", move || {
-                sidecar::write(&path, text.as_bytes())
-                    .map_err(|error| Error::internal("describing the recording", error))
-            })
-            .await
-        };
-        if let Err(error) = described.await {
-            if error.kind() != Kind::NotFound {
-                self.undescribed.lock().insert(id);
-            }
-            let error = error.chain();
-            tracing::warn!(recording_id = id, error, "a recording's JSON file");
-        }
-    }
-
-    /// Writes the descriptions that could not be written before: the disk was full.
-    pub(super) async fn describe_again(&self) {
-        let late = std::mem::take(&mut *self.undescribed.lock());
-        for id in late {
-            self.describe(id).await;
-        }
-    }
-
-    /// A recording that isn't written any more.
+    /// A recording that isn't written any more, and won't be.
     pub(super) async fn over(&self, id: i64) -> Result<RecordingRow, Error> {
         let row = self.row(id).await?;
         match row.ended_at_ms {
-            Some(_) => Ok(row),
-            None => Err(conflict(
+            Some(_) if !row.wanted => Ok(row),
+            _ => Err(conflict(
                 "recording_running",
                 "The recording is still being written: stop it first",
             )),
@@ -292,4 +263,40 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::internal(doing, error))?
+}
+
+#[cfg(test)]
+impl Archive {
+    /// A library with one recording, which is over; its id.
+    pub(super) async fn with_a_recording(path: &Path) -> (Self, i64) {
+        use crate::db::{NewRecording, NewSession, SessionKind};
+        let db = Db::in_memory();
+        let session = NewSession {
+            key: "demo".into(),
+            kind: SessionKind::Demo,
+            started_at_ms: 1,
+        };
+        let new = NewRecording {
+            session_id: db.insert_session(session).await.unwrap(),
+            key: "demo".into(),
+            format: "h264".into(),
+            config: "{}".into(),
+            settings: "{}".into(),
+            started_at_ms: 1,
+            path: path.into(),
+        };
+        let id = db.insert_recording(new).await.unwrap();
+        let end = db.end_recording(id, 2, "stopped".into(), None, false);
+        end.await.unwrap();
+        let workers = Workers::new(
+            "x".into(),
+            None,
+            Default::default(),
+            tokio_util::task::TaskTracker::new(),
+        );
+        let policy: PolicySource = Arc::new(Default::default);
+        let thumbnails = path.with_file_name("thumbnails");
+        let archive = Self::new(db, Arc::new(workers), Events::new(), policy, thumbnails);
+        (archive, id)
+    }
 }

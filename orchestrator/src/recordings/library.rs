@@ -7,13 +7,20 @@ use std::{
     collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
+use tokio::{sync::Semaphore, time::timeout};
 
 /// Longest part of a file's name that comes from the session's key, in bytes.
 const LONGEST_STEM: usize = 100;
 /// What a recording's file may be, whatever was asked for: the container follows from the codec
 /// where nothing is encoded.
 const CONTAINERS: [&str; 4] = ["mp4", "webm", "mkv", "wav"];
+
+/// How long a folder may take to answer: that of a network whose server is gone never does.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+/// So many looks at folders run at a time.
+const MOST_LOOKS: usize = 8;
 
 /// The folder of recordings.
 #[derive(Clone)]
@@ -26,6 +33,8 @@ pub(crate) struct Library {
     /// Names given out that are neither on the disk nor in the database yet, without their
     /// extensions: which one a file gets is known only once its worker has seen what is published.
     reserved: Arc<Mutex<HashSet<PathBuf>>>,
+    /// A disk that doesn't answer holds up so many threads.
+    looks: Arc<Semaphore>,
 }
 
 /// A file's name, kept from others until it is in the database.
@@ -56,6 +65,7 @@ impl Library {
             reserve_bytes,
             db,
             reserved: Arc::default(),
+            looks: Arc::new(Semaphore::new(MOST_LOOKS)),
         }
     }
 
@@ -68,32 +78,77 @@ impl Library {
     /// A name for a new file, in a folder that exists and has space.
     ///
     /// # Errors
-    /// Insufficient storage below the reserve; internal when the folder can't be made.
+    /// Insufficient storage below the reserve; internal when the folder can't be made, or doesn't
+    /// answer.
     pub(crate) async fn new_file(
         &self,
         key: &str,
         extension: &str,
         at_ms: i64,
     ) -> Result<Reservation, Error> {
-        self.new_file_in(None, key, extension, at_ms).await
+        let (this, dir) = (self.clone(), self.dir.clone());
+        let checked = move || {
+            std::fs::create_dir_all(&dir).map_err(|error| unusable(&dir).caused_by(error))?;
+            this.check_space(&dir)
+        };
+        self.look(&self.dir, checked).await??;
+        self.name_in(&self.dir, key, extension, at_ms).await
     }
 
-    /// A name for a further file of a recording: beside the others of it, in `folder`.
+    /// A name for a further file of a recording: beside the others of it, in a folder that isn't
+    /// made anew. Of those files one must be there, if any are named: the folder of a disk that isn't
+    /// mounted is empty.
     ///
     /// # Errors
     /// As [`Library::new_file`].
-    pub(crate) async fn new_file_in(
+    pub(crate) async fn further_file(
         &self,
-        folder: Option<&Path>,
+        (folder, others): (PathBuf, Vec<PathBuf>),
         key: &str,
         extension: &str,
         at_ms: i64,
     ) -> Result<Reservation, Error> {
-        let dir = folder.unwrap_or(&self.dir).to_owned();
-        let (this, place) = (self.clone(), dir.clone());
-        tokio::task::spawn_blocking(move || this.check_space(&place))
+        let (this, dir) = (self.clone(), folder.clone());
+        let checked = move || {
+            let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+            if !dir.is_dir() || !(others.is_empty() || others.iter().any(is_there)) {
+                let why = "the recording's files are not there: its disk may not be mounted yet";
+                return Err(unusable(&dir).caused_by(why));
+            }
+            this.check_space(&dir)
+        };
+        self.look(&folder, checked).await??;
+        self.name_in(&folder, key, extension, at_ms).await
+    }
+
+    /// Looks at a folder, for as long as that may take.
+    async fn look<T: Send + 'static>(
+        &self,
+        dir: &Path,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let looks = Arc::clone(&self.looks);
+        let looking = async {
+            let permit = looks.acquire_owned().await;
+            tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                work()
+            })
             .await
-            .map_err(|error| Error::internal("looking for disk space", error))??;
+        };
+        timeout(LOOK_LIMIT, looking)
+            .await
+            .map_err(|_| unusable(dir).caused_by("it doesn't answer"))?
+            .map_err(|error| Error::internal("looking at the folder of recordings", error))
+    }
+
+    async fn name_in(
+        &self,
+        dir: &Path,
+        key: &str,
+        extension: &str,
+        at_ms: i64,
+    ) -> Result<Reservation, Error> {
         let by_key = || format!("{}_{}", stem(key), compact_time(at_ms));
         let name = self.stem.clone().unwrap_or_else(by_key);
         for number in 1u32.. {
@@ -101,10 +156,11 @@ impl Library {
                 1 => name.clone(),
                 number => format!("{name}_{number}"),
             };
-            let Some(reservation) = self.reserve(&dir, &name, extension) else {
+            let Some(reservation) = self.reserve(dir, &name, extension) else {
                 continue;
             };
-            let taken = is_taken(&reservation.stem, extension)
+            let (stem, kind) = (reservation.stem.clone(), extension.to_owned());
+            let taken = self.look(dir, move || is_taken(&stem, &kind)).await?
                 || self.db.knows_stem(reservation.stem.clone()).await?;
             if !taken {
                 return Ok(reservation);
@@ -129,16 +185,7 @@ impl Library {
     }
 
     fn check_space(&self, dir: &Path) -> Result<(), Error> {
-        let fail = |error| {
-            Error::new(
-                Kind::Internal,
-                "recording_dir",
-                format!("The recording folder {} can't be used", dir.display()),
-            )
-            .caused_by(error)
-        };
-        std::fs::create_dir_all(dir).map_err(fail)?;
-        let free = free_bytes(dir).map_err(fail)?;
+        let free = free_bytes(dir).map_err(|error| unusable(dir).caused_by(error))?;
         if free < self.reserve_bytes {
             return Err(Error::new(
                 Kind::InsufficientStorage,
@@ -152,6 +199,11 @@ impl Library {
         }
         Ok(())
     }
+}
+
+fn unusable(dir: &Path) -> Error {
+    let message = format!("The recording folder {} can't be used", dir.display());
+    Error::new(Kind::Internal, "recording_dir", message)
 }
 
 /// Bytes that are free for us on the disk of a folder.

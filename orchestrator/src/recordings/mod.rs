@@ -3,6 +3,7 @@
 
 mod archive;
 mod choice;
+mod describing;
 mod drafts;
 mod files;
 mod formats;
@@ -21,6 +22,7 @@ pub(crate) use files::lies_in;
 pub(crate) use formats::{
     Known, Plan, check_default_format, check_default_quality, known_formats, presets,
 };
+pub(crate) use joining::REQUESTED;
 pub(crate) use library::{Library, free_bytes, remove_if_empty};
 pub(crate) use part::{Part, SOURCE_CHANGED, SPLIT};
 pub(crate) use recording::{Ended, Joined, Recording};

@@ -21,6 +21,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(10);
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 /// How long no recording is deleted for free space after that has freed none.
 const FUTILE_PAUSE: Duration = Duration::from_secs(60);
+/// So much must be deleted before it counts that it has freed nothing: what is recorded meanwhile
+/// takes space too.
+const FUTILE_BYTES: u64 = 64 << 20;
 
 /// What is kept for how long. None stands for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +58,26 @@ struct Disk {
     free_bytes: u64,
     /// The folders of recordings that lie on it.
     folders: HashSet<PathBuf>,
+    /// Free bytes at the round's begin.
+    free_at_first: u64,
+    /// Bytes of what was deleted for it in this round.
+    deleted_bytes: u64,
+}
+
+impl Disk {
+    /// Whether deleting frees nothing, as of files that somebody still reads.
+    fn is_futile(&self) -> bool {
+        self.deleted_bytes >= FUTILE_BYTES && self.free_bytes <= self.free_at_first
+    }
+}
+
+impl Policy {
+    /// Whether nothing is ever deleted.
+    fn keeps_all(&self) -> bool {
+        self.retain_days.is_none()
+            && self.retain_bytes.is_none()
+            && self.retain_free_bytes.is_none()
+    }
 }
 
 impl Keeper {
@@ -82,6 +105,9 @@ impl Keeper {
     /// recordings lie: free space is that of its disk.
     pub(crate) async fn retain(&mut self, folder: &Path, running_bytes: u64) {
         let policy = self.policy();
+        if policy.keeps_all() {
+            return;
+        }
         let candidates = match self.archive.candidates().await {
             Ok(candidates) => candidates,
             Err(error) => return tracing::error!(error = error.chain(), "retention"),
@@ -108,7 +134,7 @@ impl Keeper {
                 continue;
             }
             total = total.saturating_sub(one.bytes);
-            disk = self.look_again(folder, disk, reason).await;
+            disk = self.look_again(folder, disk, (&one, reason)).await;
         }
     }
 
@@ -151,25 +177,24 @@ impl Keeper {
         disk.ok()
     }
 
-    /// The disk after a deletion. Where that freed nothing, as of a file that somebody still
-    /// reads, another one is not deleted for it so soon.
+    /// The disk after a deletion. Where deleting frees nothing, no more is deleted for it so soon.
     async fn look_again(
         &mut self,
         folder: &Path,
         disk: Option<Disk>,
-        reason: &str,
+        (one, reason): (&Candidate, &str),
     ) -> Option<Disk> {
-        let before = disk?;
-        let now = self.look(folder, &[]).await?;
-        if reason == FREE_DISK && now.free_bytes <= before.free_bytes {
-            tracing::warn!("deleting a recording has freed no space");
+        let mut disk = disk?;
+        disk.free_bytes = self.look(folder, &[]).await?.free_bytes;
+        if reason == FREE_DISK {
+            disk.deleted_bytes = disk.deleted_bytes.saturating_add(one.bytes);
+        }
+        if disk.is_futile() {
+            tracing::warn!("deleting recordings frees no space");
             self.futile_until = Some(Instant::now() + FUTILE_PAUSE);
             return None;
         }
-        Some(Disk {
-            free_bytes: now.free_bytes,
-            folders: before.folders,
-        })
+        Some(disk)
     }
 }
 
@@ -177,9 +202,12 @@ fn look(folder: &Path, mut folders: HashSet<PathBuf>) -> io::Result<Disk> {
     let device = |folder: &Path| std::fs::metadata(folder).map(|metadata| metadata.dev());
     let this = device(folder)?;
     folders.retain(|other| device(other).is_ok_and(|other| other == this));
+    let free_bytes = super::library::free_bytes(folder)?;
     Ok(Disk {
-        free_bytes: super::library::free_bytes(folder)?,
+        free_bytes,
         folders,
+        free_at_first: free_bytes,
+        deleted_bytes: 0,
     })
 }
 
@@ -228,14 +256,33 @@ mod tests {
             .collect()
     }
 
+    fn disk(free_bytes: u64) -> Disk {
+        Disk {
+            free_bytes,
+            folders: ["/disk0".into()].into(),
+            free_at_first: free_bytes,
+            deleted_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_recorded_meanwhile_does_not_make_deleting_futile() {
+        let mut disk = disk(1000);
+        disk.free_bytes = 900;
+        disk.deleted_bytes = FUTILE_BYTES - 1;
+        assert!(!disk.is_futile());
+        disk.deleted_bytes += 1;
+        assert!(disk.is_futile());
+        disk.free_bytes = 1001;
+        assert!(!disk.is_futile());
+        assert!(Policy::default().keeps_all());
+    }
+
     /// All that goes where every deletion frees what it should. Beside it, a kept recording of 100
     /// bytes.
     fn ids(policy: &Policy, running: u64, free: Option<u64>) -> Vec<(i64, &'static str)> {
         let (mut left, mut total, mut doomed) = (candidates(), 400 + running, Vec::new());
-        let mut disk = free.map(|free_bytes| Disk {
-            free_bytes,
-            folders: ["/disk0".into()].into(),
-        });
+        let mut disk = free.map(disk);
         while let Some((index, reason)) =
             next_doomed(&left, policy, 5 * DAY_MS, total, disk.as_ref())
         {

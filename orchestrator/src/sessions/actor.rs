@@ -2,6 +2,7 @@
 
 use super::{
     ending,
+    findings::Finding,
     recording::Active,
     registry::Context,
     restarts::Restarts,
@@ -10,20 +11,20 @@ use super::{
     stream_info::StreamInfo,
     supervision::next_event,
     takeup::TakenUp,
-    writes::Unwritten,
+    writes::{Write, Writer},
 };
 use crate::{
     Error, clock,
     db::NewSession,
-    recordings::{Plan, Recording, recovery::Measured},
+    recordings::{Plan, Recording},
     watch::relay,
     worker::Worker,
 };
-use haven_wire::{EndReason, RoomAccess, Source};
+use haven_wire::EndReason;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::{JoinError, JoinSet},
+    task::JoinSet,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -64,25 +65,6 @@ pub(crate) struct Selector {
     pub(crate) format: Option<String>,
 }
 
-/// What work beside the actor comes back with.
-pub(super) enum Finding {
-    StreamInfo(StreamInfo),
-    /// For a launch.
-    Source(Result<Source, Error>),
-    /// For a worker's request; of a former worker it is of no use.
-    Token {
-        generation: u32,
-        request_id: u64,
-        result: Result<Option<RoomAccess>, Error>,
-    },
-    /// The length of a file that a dead worker left.
-    Measured {
-        recording_id: i64,
-        part: u32,
-        measured: Measured,
-    },
-}
-
 /// The owner of one session. Fields by duty: constants, owned state, in, out.
 pub(super) struct Actor {
     pub(super) context: Arc<Context>,
@@ -100,13 +82,13 @@ pub(super) struct Actor {
     pub(super) restart_at: Option<Instant>,
     /// Until when the room must be joined, while it isn't.
     pub(super) start_deadline: Option<Instant>,
-    stream_info_known: bool,
+    pub(super) stream_info_known: bool,
     /// Why the worker says it ended.
     pub(super) ended: Option<EndReason>,
     pub(super) recordings: Vec<Active>,
     pub(super) findings: JoinSet<Finding>,
-    /// What could not be stored yet.
-    pub(super) unwritten: Unwritten,
+    /// Stores what must not be lost.
+    pub(super) writer: Writer,
     /// Cancelled once the session ends: a file that somebody still holds isn't waited for.
     pub(super) ending: CancellationToken,
     /// What goes on that another server has begun.
@@ -136,6 +118,7 @@ impl Actor {
     pub(super) fn new(
         context: Arc<Context>,
         target: Target,
+        writer: Writer,
         commands: mpsc::Receiver<Command>,
     ) -> (Self, watch::Receiver<View>, Hub) {
         let view = View {
@@ -166,7 +149,7 @@ impl Actor {
             ended: None,
             recordings: Vec::new(),
             findings: JoinSet::new(),
-            unwritten: Unwritten::default(),
+            writer,
             ending: CancellationToken::new(),
             taken_up: None,
             commands,
@@ -198,10 +181,7 @@ impl Actor {
                 event = next_event(&mut self.worker), if self.worker.is_some() => {
                     self.on_event(event).await;
                 }
-                Some(finding) = self.findings.join_next() => match finding {
-                    Ok(finding) => self.on_finding(finding).await,
-                    Err(error) => self.on_failed_task(error).await,
-                },
+                Some(finding) = self.findings.join_next() => self.on_finding(finding).await,
                 () = sleep_until(deadline) => self.on_deadline().await,
             }
             self.publish();
@@ -218,17 +198,14 @@ impl Actor {
         self.view.session_id = self.context.db.insert_session(session).await?;
         tracing::Span::current().record("session_id", self.view.session_id);
         let (context, target) = (Arc::clone(&self.context), self.target.clone());
-        self.find(async move {
+        let unknown = self.view.stream_info.clone();
+        let fetch = async move {
             let fetch = context.sources.stream_info(&target, STREAM_INFO_TIMEOUT);
             Finding::StreamInfo(fetch.await)
-        });
+        };
+        self.find(fetch, |_| Finding::StreamInfo(unknown));
         self.find_source();
         Ok(())
-    }
-
-    /// Has something found out beside the actor.
-    pub(super) fn find(&mut self, finding: impl Future<Output = Finding> + Send + 'static) {
-        self.findings.spawn(finding.in_current_span());
     }
 
     async fn on_command(&mut self, command: Command) {
@@ -236,8 +213,8 @@ impl Actor {
             Command::Stop { reason } => {
                 // Also when the server dies before all of it has ended.
                 if reason != SHUTDOWN {
-                    let db = &self.context.db;
-                    log_failure(db.give_up_session(self.view.session_id).await);
+                    let id = self.view.session_id;
+                    self.writer.write(Write::SessionGivenUp(id)).await;
                 }
                 self.stop(reason);
             }
@@ -246,38 +223,6 @@ impl Actor {
             Command::StopRecording { selector, reply } => {
                 self.stop_recording(&selector, reply).await;
             }
-        }
-    }
-
-    async fn on_finding(&mut self, finding: Finding) {
-        match finding {
-            Finding::StreamInfo(info) => {
-                self.view.stream_info = info;
-                self.stream_info_known = true;
-                self.check_joined().await;
-            }
-            Finding::Source(result) => self.on_source(result).await,
-            Finding::Token {
-                generation,
-                request_id,
-                result,
-            } => self.on_token(generation, request_id, result),
-            Finding::Measured {
-                recording_id,
-                part,
-                measured,
-            } => self.on_measured(recording_id, part, measured).await,
-        }
-    }
-
-    /// A task beside the actor has panicked.
-    async fn on_failed_task(&mut self, error: JoinError) {
-        let task = error.id();
-        let error = Error::internal("running the session", error);
-        if self.on_measuring_failed(task).await {
-            tracing::error!(error = error.chain(), "a file can't be measured");
-        } else {
-            self.fail(&error);
         }
     }
 
@@ -290,13 +235,12 @@ impl Actor {
         self.start_deadline = None;
         self.lost_at = None;
         self.view.advance(Phase::Running, "room joined");
-        let info = serde_json::to_string(&self.view.stream_info).unwrap_or_default();
-        let room = self.view.status.room_name.clone();
-        let stored = self
-            .context
-            .db
-            .session_joined(self.view.session_id, room, info);
-        log_failure(stored.await);
+        let joined = Write::SessionJoined {
+            id: self.view.session_id,
+            room_name: self.view.status.room_name.clone(),
+            stream_info: serde_json::to_string(&self.view.stream_info).unwrap_or_default(),
+        };
+        self.writer.write(joined).await;
         self.session_event("session.started");
         self.store_state().await;
     }
@@ -345,7 +289,7 @@ impl Actor {
             self.restart_at,
             self.restarts.steady_deadline(),
             self.recording_deadline(),
-            self.unwritten.deadline(),
+            self.resume_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -365,9 +309,11 @@ impl Actor {
         if steady_at.is_some_and(|deadline| deadline <= now) {
             self.on_steady().await;
         }
-        let write_at = self.unwritten.deadline();
-        if write_at.is_some_and(|deadline| deadline <= now) {
-            self.write_again().await;
+        if self
+            .resume_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.resume_recordings().await;
         }
         self.on_recording_deadline(now);
     }
@@ -375,12 +321,12 @@ impl Actor {
     async fn end(mut self) -> Over {
         let reason = self.view.end_reason.clone().unwrap_or_default();
         self.end_recordings(&reason).await;
-        self.write_again().await;
-        let (db, id) = (&self.context.db, self.view.session_id);
-        log_failure(match self.view.failure {
-            Some(_) => db.forget_session(id).await,
-            None => db.end_session(id, clock::now_ms(), reason).await,
-        });
+        let (id, at_ms) = (self.view.session_id, clock::now_ms());
+        let end = match self.view.failure {
+            Some(_) => Write::SessionForgotten(id),
+            None => Write::SessionEnded { id, at_ms, reason },
+        };
+        self.writer.write(end).await;
         if self.view.failure.is_none() {
             self.session_event("session.ended");
         }

@@ -1,10 +1,11 @@
 //! A session's recordings: asked to end, refused, finished, and who waits for that.
 
 use super::{
-    actor::{Actor, SHUTDOWN, Selector, log_failure},
+    actor::{Actor, SHUTDOWN, Selector},
+    continuing::WORKER_STOPPED,
     keeper::DISK_FULL,
     recording::{Active, StartReply, file_progress},
-    writes::End,
+    writes::{End, Write},
 };
 use crate::{
     Error, clock,
@@ -52,12 +53,7 @@ impl Actor {
 
     /// Ends every recording for a reason of the server's own.
     pub(super) async fn end_all_recordings(&mut self, reason: &'static str) {
-        let ids: Vec<i64> = self
-            .recordings
-            .iter()
-            .map(|active| active.recording.id)
-            .collect();
-        for id in ids {
+        for id in self.recording_ids() {
             if let Err(error) = self.ask_to_end(id, reason).await {
                 tracing::warn!(
                     recording_id = id,
@@ -71,7 +67,6 @@ impl Actor {
 
     /// Has a recording finalised; asked again, it is only waited for.
     async fn ask_to_end(&mut self, id: i64, reason: &str) -> Result<(), Error> {
-        let db = self.context.db.clone();
         let Some(active) = self.active(id) else {
             return Ok(());
         };
@@ -80,7 +75,7 @@ impl Actor {
         }
         active.stop_reason = Some(reason.to_owned());
         // Noted first: a server that dies meanwhile doesn't undo it.
-        log_failure(db.want_recording(id, false).await);
+        self.writer.write(Write::RecordingWanted(id, false)).await;
         let is_written = |active: &Active| {
             active.complete.is_none() && active.recording.open_parts().next().is_some()
         };
@@ -94,18 +89,18 @@ impl Actor {
         {
             // It goes on, also under another server.
             active.stop_reason = None;
-            log_failure(db.want_recording(id, true).await);
+            self.writer.write(Write::RecordingWanted(id, true)).await;
         }
         told
     }
 
     pub(super) async fn on_recording_finished(
         &mut self,
-        progress: &RecordingProgress,
+        told: &RecordingProgress,
         error: Option<String>,
         disk_full: bool,
     ) {
-        let id = progress.recording_id;
+        let id = told.recording_id;
         let end_reason = self.view.end_reason.clone();
         let Some(active) = self.active(id) else {
             return;
@@ -116,22 +111,45 @@ impl Actor {
         {
             return self.refuse(id, error, reply).await;
         }
-        let reason = match (error, &active.stop_reason) {
-            (Some(error), _) if disk_full => {
-                tracing::error!(recording_id = id, error, "a recording ends");
-                Some(DISK_FULL.into())
-            }
-            (Some(error), _) => Some(format!("error: {error}")),
-            (None, Some(reason)) => Some(reason.clone()),
-            (None, None) => end_reason,
+        let asked = active.stop_reason.clone();
+        let Some(error) = error else {
+            return match asked.or(end_reason) {
+                Some(reason) => self.end_with_file(told, &reason, &reason).await,
+                None => self.hold_complete_part(told).await,
+            };
         };
-        match reason {
-            Some(reason) => {
-                self.end_part(progress, &reason).await;
-                self.finish_once_measured(id, &reason).await;
-            }
-            None => self.hold_complete_part(progress).await,
+        tracing::error!(recording_id = id, error, "a recording's file has failed");
+        let reason = format!("error: {error}");
+        match (asked, end_reason.as_deref()) {
+            _ if disk_full => self.end_with_file(told, DISK_FULL, DISK_FULL).await,
+            (None, None) => self.go_on_after_failure(told, &reason).await,
+            (None, Some(SHUTDOWN)) => self.end_with_file(told, &reason, SHUTDOWN).await,
+            _ => self.end_with_file(told, &reason, &reason).await,
         }
+    }
+
+    /// The last file has ended for `why`, and with it the recording for `reason`.
+    async fn end_with_file(&mut self, told: &RecordingProgress, why: &str, reason: &str) {
+        self.close_part(told, why).await;
+        self.measure_cut_files(told.recording_id, why);
+        self.finish_once_measured(told.recording_id, reason).await;
+    }
+
+    /// A file has failed. Its session goes on, and the recording in another file, after a pause.
+    async fn go_on_after_failure(&mut self, told: &RecordingProgress, why: &str) {
+        let id = told.recording_id;
+        self.close_part(told, why).await;
+        self.measure_cut_files(id, why);
+        let Some(active) = self.active(id) else {
+            return;
+        };
+        if active.measuring.is_empty() {
+            active.setbacks.file_held(told.duration_ms);
+        }
+        active.setbacks.file_failed(why, Instant::now());
+        let recording = active.recording.clone();
+        self.recording_event("recording.part_finished", &recording);
+        self.after_measuring(id).await;
     }
 
     /// The worker stops, and nobody asked it to. Its last words, or its absence, tell whether the
@@ -140,16 +158,19 @@ impl Actor {
         let Some(active) = self.active(told.recording_id) else {
             return;
         };
-        let Some(part) = active.recording.part_at(&told.path) else {
-            return;
-        };
-        part.progress = file_progress(told);
-        part.gaps.clone_from(&told.gaps);
-        let row = part.row(None);
-        active.complete = Some(row.part);
         let starting = active.starting.take();
         let recording = active.recording.clone();
-        self.store_part(told.recording_id, row).await;
+        let part = active.recording.part_at(&told.path);
+        if let Some(part) = part.filter(|_| told.bytes > 0) {
+            part.progress = file_progress(told);
+            part.gaps.clone_from(&told.gaps);
+            let row = part.row(None);
+            active.complete = Some(row.part);
+            self.store_part(told.recording_id, row).await;
+        } else {
+            // It is looked at once its worker is gone.
+            WORKER_STOPPED.clone_into(&mut active.cut_reason);
+        }
         if let Some((reply, _)) = starting {
             let _ = reply.send(Ok(recording));
         }
@@ -172,7 +193,7 @@ impl Actor {
             return drop(reply.send(Err(refusal)));
         }
         let refused = self.index(id).map(|index| self.recordings.remove(index));
-        log_failure(self.context.db.forget_recording(id).await);
+        self.writer.write(Write::RecordingForgotten(id)).await;
         let _ = reply.send(Err(refusal));
         // There is nothing to stop any more.
         for (reply, _) in refused.into_iter().flat_map(|active| active.stopping) {
@@ -180,18 +201,22 @@ impl Actor {
         }
     }
 
-    /// A file is complete, as the worker says.
-    pub(super) async fn end_part(&mut self, told: &RecordingProgress, reason: &str) {
-        let number = self
-            .active(told.recording_id)
-            .and_then(|active| active.recording.part_at(&told.path))
-            .map(|part| part.number);
-        if let Some(number) = number {
-            let progress = file_progress(told);
-            let gaps = Some(told.gaps.clone());
-            self.end_part_number(told.recording_id, number, (progress, gaps), reason)
-                .await;
+    /// A file is complete, as the worker says. One of which it doesn't know how large it is, is
+    /// measured: a fault of the worker's may have kept it from telling.
+    pub(super) async fn close_part(&mut self, told: &RecordingProgress, reason: &str) {
+        let id = told.recording_id;
+        let part = self
+            .active(id)
+            .and_then(|active| active.recording.part_at(&told.path));
+        let Some(number) = part.map(|part| part.number) else {
+            return;
+        };
+        if told.bytes == 0 {
+            return self.measure_part(id, number, reason);
         }
+        let (progress, gaps) = (file_progress(told), Some(told.gaps.clone()));
+        self.end_part_number(id, number, (progress, gaps), reason)
+            .await;
     }
 
     /// A file is complete. Without gaps, those hold that were told before.
@@ -219,8 +244,11 @@ impl Actor {
     /// files is known.
     pub(super) async fn finish_once_measured(&mut self, id: i64, reason: &str) {
         match self.active(id) {
+            // What ends with its server isn't asked to end: it goes on under the next one.
             Some(active) if !active.measuring.is_empty() => {
-                active.stop_reason = Some(reason.to_owned());
+                if reason != SHUTDOWN {
+                    active.stop_reason = Some(reason.to_owned());
+                }
             }
             _ => self.finish(id, reason).await,
         }
@@ -237,6 +265,9 @@ impl Actor {
         let wanted = ends_with_server && active.stop_reason.is_none();
         let mut recording = active.recording;
         let at_ms = clock::now_ms();
+        if active.first_is_empty && recording.parts.len() == 1 {
+            self.forget_files(&mut recording).await;
+        }
         for part in &mut recording.parts {
             if part.end_reason.is_none() {
                 part.end_reason = Some(reason.to_owned());
@@ -252,7 +283,7 @@ impl Actor {
             config,
             wanted,
         };
-        self.store_end(end).await;
+        self.writer.write(Write::RecordingEnded(end)).await;
         let key = &self.view.key;
         tracing::info!(recording_id = id, key, reason, "recording ended");
         recording.ended = Some(Ended { at_ms, reason });
@@ -267,6 +298,15 @@ impl Actor {
         }
         for (reply, _) in active.stopping {
             let _ = reply.send(Ok(Some(recording.clone())));
+        }
+    }
+
+    /// Nothing came to be recorded: there is no file that could be listed.
+    async fn forget_files(&mut self, recording: &mut Recording) {
+        for part in recording.parts.drain(..) {
+            self.context.archive.remove_empty(part.path).await;
+            let forgotten = Write::PartForgotten(recording.id, part.number);
+            self.writer.write(forgotten).await;
         }
     }
 

@@ -3,11 +3,14 @@
 mod actor;
 mod continuing;
 mod ending;
+mod findings;
 mod finishing;
+mod handle;
 pub(crate) mod keeper;
 mod recording;
 mod registry;
 mod restarts;
+mod setbacks;
 mod source;
 mod state;
 mod stream_info;
@@ -16,8 +19,9 @@ mod takeup;
 mod writes;
 
 pub(crate) use actor::Selector;
+pub(crate) use handle::Handle;
 pub(crate) use recording::{ALREADY_RECORDING, RECORDING_ENDING};
-pub(crate) use registry::{Context, Handle, Registry, Started};
+pub(crate) use registry::{Context, Registry, Started};
 pub(crate) use source::{DEMO, Sources, Target};
 pub(crate) use state::{Phase, Trouble, View};
 pub(crate) use stream_info::StreamInfo;

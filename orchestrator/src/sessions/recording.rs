@@ -3,11 +3,13 @@
 use super::{
     actor::{Actor, Selector, log_failure},
     finishing::StopReply,
+    setbacks::Setbacks,
     state::Phase,
+    writes::Write,
 };
 use crate::{
     Error, clock,
-    db::{FileProgress, NewRecording},
+    db::{FileProgress, FileRow, NewRecording},
     error::Kind,
     recordings::{Part, Plan, Recording, SOURCE_CHANGED, SPLIT, lies_in},
 };
@@ -41,22 +43,18 @@ pub(super) struct Active {
     pub(super) stopping: Vec<(StopReply, Instant)>,
     /// Why its end was asked for: a crash doesn't continue it.
     pub(super) stop_reason: Option<String>,
-    /// Files that a crash has cut and that are being measured.
-    pub(super) measuring: Vec<Measuring>,
-    /// Why a file ended that is found cut.
-    pub(super) cut_reason: &'static str,
+    /// Numbers of the files that were cut and are being measured.
+    pub(super) measuring: Vec<u32>,
+    /// Why a file ended that is found cut after its worker, or its server.
+    pub(super) cut_reason: String,
+    /// The first file was found to be missing or empty.
+    pub(super) first_is_empty: bool,
+    pub(super) setbacks: Setbacks,
     /// The file that the worker has completed without being asked to. Whether the recording goes on
     /// is known once that worker is gone.
     pub(super) complete: Option<u32>,
     /// When the file's length was stored last.
     stored_at: Instant,
-}
-
-/// A file that is being measured, and by which task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Measuring {
-    pub(super) part: u32,
-    pub(super) task: tokio::task::Id,
 }
 
 /// Why a file ended whose worker died.
@@ -70,7 +68,9 @@ impl Active {
             stopping: Vec::new(),
             stop_reason: None,
             measuring: Vec::new(),
-            cut_reason: CRASHED,
+            cut_reason: CRASHED.to_owned(),
+            first_is_empty: false,
+            setbacks: Setbacks::new(),
             complete: None,
             stored_at: Instant::now(),
         }
@@ -192,7 +192,7 @@ impl Actor {
             participants: Vec::new(),
         });
         if let Err(error) = self.tell_worker_to_record(&active) {
-            log_failure(self.context.db.forget_recording(id).await);
+            self.writer.write(Write::RecordingForgotten(id)).await;
             return Err(error);
         }
         tracing::info!(recording_id = id, key = self.view.key, "recording");
@@ -267,7 +267,6 @@ impl Actor {
     }
 
     pub(super) async fn on_progress(&mut self, progress: &RecordingProgress) {
-        let db = self.context.db.clone();
         let id = progress.recording_id;
         let Some(part) = self
             .active(id)
@@ -276,18 +275,17 @@ impl Actor {
         else {
             return;
         };
-        let before = (part.gaps.len(), part.progress.dropped_frames);
+        // What a file itself doesn't tell after a crash. How many frames were dropped may change
+        // with every word of the worker's.
+        let is_new = part.gaps.len() != progress.gaps.len();
         part.progress = file_progress(progress);
         part.gaps.clone_from(&progress.gaps);
-        // What a file itself doesn't tell after a crash, and what is known of one that can't be
-        // measured then.
-        let is_new = before != (part.gaps.len(), part.progress.dropped_frames);
         let row = part.row(None);
         if let Some(active) = self.active(id)
             && (is_new || active.stored_at.elapsed() >= STORE_INTERVAL)
         {
             active.stored_at = Instant::now();
-            log_failure(db.store_part(id, row).await);
+            self.store_part(id, row).await;
         }
     }
 
@@ -321,7 +319,7 @@ impl Actor {
             (None, PartReason::Split) => SPLIT.into(),
             (None, PartReason::SourceChanged) => SOURCE_CHANGED.into(),
         };
-        self.end_part(progress, &reason).await;
+        self.close_part(progress, &reason).await;
         self.context.archive.describe(progress.recording_id).await;
         if let Some(active) = self.active(progress.recording_id) {
             let recording = active.recording.clone();
@@ -346,6 +344,16 @@ impl Actor {
             "reason": recording.ended.as_ref().map(|ended| &ended.reason),
         });
         self.context.events.emit(kind, details);
+    }
+
+    /// Stores a file of a recording, now or as soon as it can be.
+    pub(super) async fn store_part(&mut self, id: i64, row: FileRow) {
+        self.writer.write(Write::Part(id, row)).await;
+    }
+
+    pub(super) fn recording_ids(&self) -> Vec<i64> {
+        let recordings = self.recordings.iter();
+        recordings.map(|active| active.recording.id).collect()
     }
 
     pub(super) fn index(&self, id: i64) -> Option<usize> {

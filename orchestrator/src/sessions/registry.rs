@@ -1,10 +1,12 @@
 //! The map from a session's key to its handle.
 
 use super::{
-    actor::{Actor, Command, SHUTDOWN, Selector},
+    actor::{Actor, SHUTDOWN},
+    handle::Handle,
     source::{Sources, Target},
     state::{Phase, View},
     takeup::TakenUp,
+    writes::Writer,
 };
 use crate::{
     Error,
@@ -12,7 +14,7 @@ use crate::{
     db::Db,
     error::Kind,
     events::Events,
-    recordings::{Archive, Library, Plan, Recording},
+    recordings::{Archive, Library},
     runtime_dir::RuntimeDir,
     shutdown::Shutdown,
     worker::Workers,
@@ -25,19 +27,18 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::timeout,
 };
 use tracing::{Instrument, field};
-use viewer_socket::{Hub, HubStats};
+use viewer_socket::HubStats;
 
 /// Commands that may wait for a session's actor.
 const QUEUE: usize = 16;
 /// How often a start waits for a former session of the same key to be gone.
 const START_TRIES: u32 = 3;
-/// How long a start waits for a former recording in the same format to be complete; its stop is told
-/// after 30 s that it takes too long.
-const RECORDING_END_TIMEOUT: Duration = Duration::from_secs(30);
+/// At the server's end: how long is waited for the database to take what it did not take before.
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What every session needs. A session keeps the settings that it was started with.
 #[derive(Clone)]
@@ -73,15 +74,6 @@ impl Context {
     }
 }
 
-/// A handle to one session.
-#[derive(Clone)]
-pub(crate) struct Handle {
-    commands: mpsc::Sender<Command>,
-    view: watch::Receiver<View>,
-    /// Where its viewers get their frames.
-    pub(crate) hub: Hub,
-}
-
 /// A session that runs.
 pub(crate) struct Started {
     pub(crate) view: View,
@@ -98,6 +90,7 @@ pub(crate) struct Registry {
     /// With the settings in force, as far as they were asked for.
     current: Arc<Mutex<Arc<Context>>>,
     settings: watch::Receiver<Arc<Settings>>,
+    writer: Writer,
     sessions: Arc<Mutex<Sessions>>,
 }
 
@@ -110,6 +103,10 @@ struct Sessions {
     /// Sessions that are over, and what went to their viewers.
     ended: u64,
     past: HubStats,
+}
+
+fn stopping(message: &str) -> Error {
+    Error::new(Kind::Conflict, "session_stopping", message)
 }
 
 /// Takes a session out of the map, also when its actor panics.
@@ -138,95 +135,13 @@ fn add(sum: &mut HubStats, stats: &HubStats) {
     sum.bytes_sent += stats.bytes_sent;
 }
 
-impl Handle {
-    /// What is true of the session now.
-    pub(crate) fn view(&self) -> View {
-        self.view.borrow().clone()
-    }
-
-    /// What is true of the session, now and later.
-    pub(crate) fn views(&self) -> watch::Receiver<View> {
-        self.view.clone()
-    }
-
-    /// Waits until the session is over.
-    pub(crate) async fn ended(&self) {
-        let mut view = self.view.clone();
-        // An error says that the actor is gone, which is an end too.
-        let _ = view.wait_for(|view| view.phase == Phase::Ended).await;
-    }
-
-    /// Ends the session and waits for its end.
-    pub(crate) async fn stop(&self, reason: &'static str) {
-        // A full queue or a gone actor: the wait below is right in either case.
-        let _ = self.commands.send(Command::Stop { reason }).await;
-        self.ended().await;
-    }
-
-    /// Has every recording finalised, for a reason of the server's own. Doesn't wait for it, nor
-    /// for a session that is busy: who asks comes again.
-    pub(crate) fn end_recordings(&self, reason: &'static str) {
-        let _ = self.commands.try_send(Command::EndRecordings { reason });
-    }
-
-    /// Starts a recording.
-    ///
-    /// # Errors
-    /// Conflict when one in this format runs; others when it can't be started.
-    pub(crate) async fn start_recording(&self, plan: Plan) -> Result<Recording, Error> {
-        let plan = Box::new(plan);
-        self.ask(|reply| Command::StartRecording { plan, reply })
-            .await
-    }
-
-    /// Waits until no recording in this format is left; false when that takes too long.
-    pub(crate) async fn recording_ended(&self, format: &str) -> bool {
-        let mut view = self.view.clone();
-        let gone = view.wait_for(|view| {
-            let mut recordings = view.recordings.iter();
-            !recordings.any(|recording| recording.format == format)
-        });
-        // An error says that the actor is gone, and with it the recording.
-        timeout(RECORDING_END_TIMEOUT, gone).await.is_ok()
-    }
-
-    /// Stops the recording that `selector` means; none when no such one runs.
-    ///
-    /// # Errors
-    /// Unprocessable when several run and none is named.
-    pub(crate) async fn stop_recording(
-        &self,
-        selector: Selector,
-    ) -> Result<Option<Recording>, Error> {
-        self.ask(|reply| Command::StopRecording { selector, reply })
-            .await
-    }
-
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
-    ) -> Result<T, Error> {
-        let gone = || {
-            Error::new(
-                Kind::NotFound,
-                "session_not_found",
-                "No active session: it has just ended",
-            )
-        };
-        let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(command(reply))
-            .await
-            .map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
-    }
-}
-
 impl Registry {
     /// Without sessions. `settings` are those in force, now and later.
     pub(crate) fn new(context: Context, settings: watch::Receiver<Arc<Settings>>) -> Self {
         let context = Arc::new(context);
+        let (db, archive) = (context.db.clone(), context.archive.clone());
         Self {
+            writer: Writer::new(db, archive, context.shutdown.tasks.clone()),
             current: Arc::new(Mutex::new(Arc::clone(&context))),
             context,
             settings,
@@ -315,13 +230,16 @@ impl Registry {
                     });
                 }
                 // The former session is ending: begin anew after it.
-                _ if was_ending => handle.ended().await,
+                _ if was_ending => {
+                    let limit = self.context.workers.timings().start;
+                    if timeout(limit, handle.ended()).await.is_err() {
+                        return Err(stopping("The session is still being stopped"));
+                    }
+                }
                 _ => break,
             }
         }
-        Err(Error::new(
-            Kind::Conflict,
-            "session_stopping",
+        Err(stopping(
             "The session was stopped while it was being started",
         ))
     }
@@ -336,6 +254,7 @@ impl Registry {
         // All at once: each has its own worker to wait for.
         let stops = handles.iter().map(|handle| handle.stop(SHUTDOWN));
         futures_util::future::join_all(stops).await;
+        self.writer.drain(WRITE_LIMIT).await;
     }
 
     /// Has a session go on that another server has begun. To be called before the first session
@@ -356,7 +275,8 @@ impl Registry {
         taken_up: Option<Box<TakenUp>>,
     ) -> Handle {
         let (commands, queue) = mpsc::channel(QUEUE);
-        let (mut actor, view, hub) = Actor::new(self.current(), target.clone(), queue);
+        let (mut actor, view, hub) =
+            Actor::new(self.current(), target.clone(), self.writer.clone(), queue);
         actor.taken_up = taken_up;
         let handle = Handle {
             commands,

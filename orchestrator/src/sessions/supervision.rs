@@ -1,8 +1,9 @@
 //! A session's worker: launched, listened to, replaced.
 
 use super::{
-    actor::{Actor, Finding, log_failure},
+    actor::{Actor, log_failure},
     ending,
+    findings::Finding,
     state::{Phase, Trouble},
 };
 use crate::{
@@ -32,7 +33,10 @@ impl Actor {
             Phase::Starting => Joining::Start,
             _ => Joining::Rejoin,
         };
-        self.find(async move { Finding::Source(context.sources.source(&target, joining).await) });
+        self.find(
+            async move { Finding::Source(context.sources.source(&target, joining).await) },
+            |error| Finding::Source(Err(error)),
+        );
     }
 
     pub(super) async fn on_source(&mut self, result: Result<Source, Error>) {
@@ -121,13 +125,15 @@ impl Actor {
     fn find_token(&mut self, request_id: u64) {
         let (context, target) = (Arc::clone(&self.context), self.target.clone());
         let generation = self.generation;
-        self.find(async move {
-            Finding::Token {
-                generation,
-                request_id,
-                result: context.sources.access(&target, Joining::Rejoin).await,
-            }
-        });
+        let token = move |result| Finding::Token {
+            generation,
+            request_id,
+            result,
+        };
+        self.find(
+            async move { token(context.sources.access(&target, Joining::Rejoin).await) },
+            move |error| token(Err(error)),
+        );
     }
 
     async fn on_status(&mut self, mut status: SessionStatus) {

@@ -1,11 +1,12 @@
 //! Sessions that a former server has begun and that should run: they go on, with their recordings.
 
 use super::{
-    actor::{Actor, log_failure},
+    actor::Actor,
     recording::Active,
     registry::Registry,
     source::{DEMO, Sources, Target},
     state::Phase,
+    writes::Write,
 };
 use crate::{
     Error, clock,
@@ -75,13 +76,18 @@ impl Actor {
         self.view.state_since_ms = now_ms;
         self.view
             .advance(Phase::Running, "taken up after a restart of the server");
-        let db = self.context.db.clone();
-        log_failure(db.take_up_session(session.id, now_ms).await);
+        let taken_up = Write::SessionTakenUp {
+            id: session.id,
+            at_ms: now_ms,
+        };
+        self.writer.write(taken_up).await;
         for mut recording in recordings {
-            log_failure(db.reopen_recording(recording.id).await);
+            self.writer
+                .write(Write::RecordingReopened(recording.id))
+                .await;
             recording.ended = None;
             let mut active = Active::new(recording);
-            active.cut_reason = SERVER_DIED;
+            active.cut_reason = SERVER_DIED.to_owned();
             self.recordings.push(active);
         }
         self.session_event("session.resumed");

@@ -141,6 +141,11 @@ impl Workers {
         }
     }
 
+    /// What is waited for at the server's end.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
     pub(crate) fn timings(&self) -> &Timings {
         &self.timings
     }

@@ -1,6 +1,6 @@
 //! What the worker's executable knows of this machine and of files: GStreamer is only there.
 
-use super::Workers;
+use super::{Workers, launch::log};
 use crate::{Error, error::Kind};
 use haven_wire::Probe;
 use rustix::{
@@ -18,8 +18,11 @@ use std::{
 };
 use tokio::{
     io::AsyncReadExt,
+    sync::SemaphorePermit,
+    task::spawn_blocking,
     time::{Instant, sleep, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// The first probe of a machine scans all its plug-ins.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -38,6 +41,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const FILE_LOCKED: &str = "file_locked";
 /// Code of the error of a file that isn't there.
 pub(crate) const FILE_MISSING: &str = "file_missing";
+/// How long what it said last is read for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 const LARGEST_ANSWER_BYTES: u64 = 1 << 20;
 
 /// How long and large a file is.
@@ -126,12 +131,17 @@ impl Workers {
         }
     }
 
-    /// Makes one file of several, without encoding anything again.
+    /// Waits until nothing else is being joined; nothing else is while this is held.
+    pub(crate) async fn turn_to_join(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.joining.acquire().await.ok()
+    }
+
+    /// Makes one file of several, without encoding anything again; its turn comes first.
     ///
     /// # Errors
     /// Unprocessable, with the reason, where they don't go together.
     pub(crate) async fn join(&self, output: &Path, parts: &[PathBuf]) -> Result<Measure, Error> {
-        let _permit = self.joining.acquire().await;
         let mut args = vec![OsStr::new("--join"), output.as_os_str()];
         args.extend(parts.iter().map(|part| part.as_os_str()));
         self.ask(args, JOIN_TIMEOUT).await
@@ -142,6 +152,8 @@ impl Workers {
         args: Vec<&OsStr>,
         limit: Duration,
     ) -> Result<T, Error> {
+        let what = args.first().map(|arg| arg.to_string_lossy().into_owned());
+        let what = what.unwrap_or_default();
         let fail = |why: String| {
             Error::new(
                 Kind::Unavailable,
@@ -155,13 +167,15 @@ impl Workers {
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| self.cannot_run(error))?;
-        let Some(stdout) = child.stdout.take() else {
-            return Err(fail("it has no pipe".into()));
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(fail("it has no pipes".into()));
         };
+        // A process that it leaves may hold the pipe open.
+        let logging = AbortOnDropHandle::new(self.tasks.spawn(log(stderr, what)));
         let mut answer = Vec::new();
         let run = async {
             stdout
@@ -174,6 +188,7 @@ impl Workers {
             .await
             .map_err(|_| fail(format!("none within {limit:?}")))?
             .map_err(|error| fail(error.to_string()))?;
+        let _ = timeout(LAST_WORDS, logging).await;
         if status.code() == Some(UNFIT) {
             return Err(unfit(&answer));
         }
@@ -195,7 +210,10 @@ fn unfit(answer: &[u8]) -> Error {
 
 /// Waits until nobody holds the file's lock, at most `limit`.
 async fn wait_for_lock(path: &Path, limit: Duration) -> Result<(), Error> {
-    let file = File::open(path).map_err(|error| {
+    let place = path.to_owned();
+    let opened = spawn_blocking(move || File::open(place)).await;
+    let opened = opened.map_err(std::io::Error::other).flatten();
+    let file = opened.map_err(|error| {
         let (kind, code) = match error.kind() {
             std::io::ErrorKind::NotFound => (Kind::NotFound, FILE_MISSING),
             _ => (Kind::Internal, "file_unreadable"),

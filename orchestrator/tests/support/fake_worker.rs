@@ -1,7 +1,8 @@
 //! A worker without GStreamer: speaks the protocol, serves invented frames, and misbehaves as the
 //! session's key tells it to (`never-ready`, `no-join`, `refused`, `no-server`, `crash-at-start`,
 //! `stubborn`, `slow-join`, `slow-finish`, `deleted`, `bad-recording`, `token`, `crash-loop`, `outage`,
-//! `wandering`, `roaming`, `gappy`, `closed`, `breaks`, `hollow`, `orphan`, `stubborn-file`, …). A
+//! `wandering`, `roaming`, `gappy`, `closed`, `breaks`, `hollow`, `orphan`, `stubborn-file`, `faulty`,
+//! `barren`, `speechless`, `mute`, `dries-up`, …). A
 //! "recording" is a file that grows by one byte each 10 ms; `--measure` takes its size for its
 //! length, `--join` strings files together, unless `unfit` is in their names. What keeps the
 //! publisher's encoding becomes a webm file, and is split as it is asked for.
@@ -21,6 +22,7 @@ use std::{
     io::Write,
     os::fd::AsFd,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -35,13 +37,15 @@ use viewer_socket::{
 
 /// A coin whose worker asks for a token, and that is over by then.
 const OVER: &str = "4k3Dyjzvzp8eMZWUXbBCjEvwSkkk59S5iCNLY3QrkX6R";
+/// Recordings that this worker has begun.
+static BEGUN: AtomicU32 = AtomicU32::new(0);
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--probe"] => println!("{}", serde_json::to_string(&probe()).unwrap()),
         ["--measure", path] => {
-            if path.contains("slow") {
+            if path.contains("slow_") {
                 until_released(Path::new(path));
             }
             measure(path);
@@ -167,6 +171,8 @@ struct Recording {
     written: u64,
     /// Of the file.
     part: u32,
+    /// Which one of the worker's recordings it is, from 1.
+    nth: u32,
     /// The file before, complete and not yet told to be.
     before: Option<RecordingProgress>,
 }
@@ -190,6 +196,7 @@ impl Recording {
             began: Instant::now(),
             written: 0,
             part: 1,
+            nth: BEGUN.fetch_add(1, Ordering::SeqCst) + 1,
             before: None,
         })
     }
@@ -323,6 +330,36 @@ fn is_replacement(config: &SessionConfig, last: u32) -> bool {
     (2..=last).contains(&generation)
 }
 
+/// A recording has ended, as its worker says.
+fn end(progress: RecordingProgress, recording_id: i64, error: Option<&str>) {
+    say(&WorkerMessage::RecordingFinished {
+        progress: RecordingProgress {
+            recording_id,
+            ..progress
+        },
+        error: error.map(ToOwned::to_owned),
+        disk_full: false,
+    });
+}
+
+/// Recordings that fail once 30 bytes of them are written: the first two files of `faulty`, the first
+/// one of `speechless`, of which nothing is told then, and all of `barren`, of which only the first
+/// one gets that far.
+fn fail(recordings: &mut Recordings, behaviour: &str) {
+    let most = match behaviour {
+        "faulty" => 2,
+        "speechless" | "barren" => 1,
+        _ => return,
+    };
+    let failing = |_: &i64, one: &mut Recording| one.written > 30 && one.nth <= most;
+    for (id, recording) in recordings.extract_if(failing) {
+        match behaviour {
+            "speechless" => end(RecordingProgress::default(), id, Some("a fault")),
+            _ => end(recording.progress(behaviour), id, Some("a fault")),
+        }
+    }
+}
+
 /// How a session ends by itself once something of it is recorded.
 fn sudden_end(config: &SessionConfig) -> Option<EndReason> {
     let message = || "invented".to_owned();
@@ -332,6 +369,15 @@ fn sudden_end(config: &SessionConfig) -> Option<EndReason> {
             Some(EndReason::Error { message: message() })
         }
         _ => None,
+    }
+}
+
+/// Whether nothing comes that could be recorded.
+fn is_dry(config: &SessionConfig) -> bool {
+    match config.key.as_str() {
+        "mute" => true,
+        "dries-up" => is_replacement(config, u32::MAX),
+        _ => false,
     }
 }
 
@@ -391,6 +437,9 @@ async fn stop_recording(recordings: &mut HashMap<i64, Recording>, id: i64, behav
         return refuse(id, "the encoder has thought about it");
     }
     let Some(recording) = recordings.remove(&id) else {
+        if matches!(behaviour, "mute" | "dries-up") {
+            end(RecordingProgress::default(), id, None);
+        }
         return;
     };
     if behaviour == "slow-finish" {
@@ -431,6 +480,7 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
                     "roaming" => wander(frame % 80),
                     _ => {}
                 }
+                fail(&mut recordings, behaviour);
                 if let Some(reason) = grow_all(&mut recordings, config) {
                     return reason;
                 }
@@ -440,6 +490,7 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
                 }
             }
             message = reader.next::<ServerMessage>() => match message {
+                Ok(Some(ServerMessage::StartRecording(_))) if is_dry(config) => {}
                 Ok(Some(ServerMessage::StartRecording(recording))) => {
                     start_recording(&mut recordings, &recording, behaviour);
                     if behaviour == "hollow" && is_replacement(config, 3) {
@@ -511,6 +562,7 @@ fn start_recording(
     let begun = match behaviour {
         "late-refusal" => return,
         "bad-recording" => Err("the encoder is on strike".to_owned()),
+        "barren" if BEGUN.load(Ordering::SeqCst) > 0 => Err("nothing gets out".to_owned()),
         _ => Recording::begin(config),
     };
     match begun {

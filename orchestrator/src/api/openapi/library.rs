@@ -140,6 +140,7 @@ pub(super) fn join() {}
     responses(
         (status = 200, body = Kept),
         (status = 404, description = "There is none", body = Problem),
+        (status = 409, description = "It is just being joined or deleted", body = Problem),
         (status = 422, description = "`keep` is no flag", body = Problem),
     )
 )]

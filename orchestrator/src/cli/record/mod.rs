@@ -17,7 +17,7 @@ use crate::{
     config::{Config, Options, ServeArgs, Store},
     db::Db,
     error::Kind,
-    recordings::{Choice, Keeper, Library, Plan, Policy},
+    recordings::{Choice, Library, Plan, Policy},
     sessions::{Registry, keeper},
     shutdown::Shutdown,
     worker::Workers,
@@ -298,11 +298,9 @@ fn registry(
     if !args.describe {
         context.archive = context.archive.without_descriptions();
     }
-    let archive = context.archive.clone();
     let registry = Registry::new(context, store.subscribe());
-    // The database is in memory.
-    let keeper = Keeper::new(archive, policy);
-    let keeping = keeper::watch(registry.clone(), keeper, output.folder.clone());
+    // Its database is in memory: the disk that counts is that of the output.
+    let keeping = keeper::watch(registry.clone(), policy, output.folder.clone());
     shutdown.spawn(keeping);
     Ok(registry)
 }
