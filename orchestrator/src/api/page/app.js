@@ -10,6 +10,14 @@ let current = null;
 // The session that is shown: known once its start has succeeded.
 let key = "";
 let recording = false;
+// What the socket told last, and how often in a row it was lost since it told anything.
+let told = "";
+let losses = 0;
+
+// A recording ends by itself, on a full disk for one: its button follows within this.
+const LOOK_AFTER_RECORDING_MS = 2_000;
+// A browser doesn't say why a socket is refused: after so many losses the API is asked.
+const LOSSES_BEFORE_ASKING = 3;
 
 function say(text, isError = false) {
   $("status").textContent = text;
@@ -27,7 +35,7 @@ async function call(path, body) {
     $("token").focus();
   }
   const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
+  if (!response.ok) throw Object.assign(new Error(answer.error), { status: response.status });
   return answer;
 }
 
@@ -48,8 +56,13 @@ function isMint(text) {
 
 // What the socket tells, in words.
 function tell(state, text) {
+  if (state === "connecting") return;
+  // What ended meanwhile is known only now.
+  if (state === "live" && told !== "live") lookAfterRecording();
+  told = state;
+  losses = state === "lost" ? losses + 1 : 0;
+  if (losses === LOSSES_BEFORE_ASKING) askWhy();
   switch (state) {
-    case "connecting": return;
     case "waiting": say(`${key}: waiting for somebody to publish`); return;
     case "reconnecting": say(`${key}: reconnecting …`); return;
     case "lost": say(`${key}: ${text}, connecting again …`, true); return;
@@ -62,8 +75,38 @@ function tell(state, text) {
   }
 }
 
+// Whether the recording runs, whoever started or ended it.
+async function lookAfterRecording() {
+  const [asked, before] = [current, recording];
+  // While the button is at work, it knows better.
+  const isStale = () => current !== asked || recording !== before || $("record").disabled;
+  try {
+    const status = await call(`api/recording/status/${encodeURIComponent(key)}`);
+    if (!isStale()) setRecording(status.is_recording);
+  } catch (error) {
+    // The next look tells.
+    console.info("the recording's state can't be asked", error);
+  }
+}
+
+// A server that answers and doesn't let us in won't do so later; one that doesn't answer is waited for.
+async function askWhy() {
+  const asked = current;
+  try {
+    await call("api/live-sessions/active");
+  } catch (error) {
+    if (asked === null || current !== asked) return;
+    if (error.status >= 400 && error.status < 500) {
+      unwatch();
+      say(error.message, true);
+    }
+  }
+}
+
 function watch() {
   unwatch();
+  told = "";
+  losses = 0;
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   const url = new URL(`${scheme}//${location.host}/api/live-sessions/ws/live/${encodeURIComponent(key)}`);
   if ($("token").value) url.searchParams.set("token", $("token").value);
@@ -107,8 +150,7 @@ $("start").addEventListener("submit", (event) => {
     key = answer.mint_id;
     watch();
     // Somebody else may have started the session, and a recording of it.
-    const status = await call(`api/recording/status/${encodeURIComponent(key)}`);
-    setRecording(status.is_recording);
+    await lookAfterRecording();
   });
 });
 
@@ -134,6 +176,10 @@ $("sound").addEventListener("click", () => doing($("sound"), async () => {
   else await sound.turnOn();
   $("sound").textContent = sound.on ? "Turn sound off" : "Turn sound on";
 }));
+
+setInterval(() => {
+  if (recording) lookAfterRecording();
+}, LOOK_AFTER_RECORDING_MS);
 
 // For those who watch the page from outside: how many pictures were drawn.
 Object.defineProperty(window, "framesDrawn", { get: () => picture.drawn });
