@@ -30,6 +30,11 @@ impl Pause {
         self.to_s - self.from_s
     }
 
+    /// How much of it is within another stretch of time, in seconds.
+    fn within_s(&self, from_s: f64, to_s: f64) -> f64 {
+        (self.to_s.min(to_s) - self.from_s.max(from_s)).max(0.0)
+    }
+
     fn covers(&self, other: &Self, tolerance_s: f64) -> bool {
         self.from_s - tolerance_s <= other.from_s && other.to_s <= self.to_s + tolerance_s
     }
@@ -120,6 +125,36 @@ impl Recorded {
             (Some(first), Some(last)) => last.begin_s + last.duration_s - first.begin_s,
             _ => 0.0,
         }
+    }
+
+    /// Seconds that its files play outside of the listed gaps.
+    pub fn filled_s(&self) -> f64 {
+        let in_gaps = |part: &RecordedPart| -> f64 {
+            let end_s = part.begin_s + part.duration_s;
+            let pauses = self.pauses.iter();
+            pauses
+                .map(|pause| pause.within_s(part.begin_s, end_s))
+                .sum()
+        };
+        let parts = self.parts.iter();
+        parts.map(|part| part.duration_s - in_gaps(part)).sum()
+    }
+
+    /// How many pictures it shows, each counted once for as long as it stands.
+    pub fn shown(&self) -> usize {
+        self.numbers().len()
+    }
+
+    /// For how long its last picture stands, in seconds, but for what a listed gap makes of that.
+    pub fn still_at_end_s(&self) -> f64 {
+        let end_s = self
+            .parts
+            .last()
+            .map_or(0.0, |part| part.begin_s + part.duration_s);
+        let changed_s = self.numbers().last().map_or(0.0, |(at_s, _)| *at_s);
+        let pauses = self.pauses.iter();
+        let listed_s: f64 = pauses.map(|pause| pause.within_s(changed_s, end_s)).sum();
+        end_s - changed_s - listed_s
     }
 
     /// The pictures in their order, each with when it was recorded (seconds since 1970) and its number.

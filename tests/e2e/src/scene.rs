@@ -199,7 +199,7 @@ impl Scene {
     }
 }
 
-/// No picture is missing outside of the gaps, and all are where they belong.
+/// No picture is missing outside of the gaps, all are where they belong, and they change up to the end.
 ///
 /// # Errors
 /// When there were more publishers than that.
@@ -224,6 +224,20 @@ pub fn nothing_else_is_lost(recorded: &Recorded, publishers: usize) -> Result {
     assert!(dropped <= Some(allowed), "{format}: {dropped:?}");
     let displaced_s = recorded.displaced_s(FPS);
     assert!(displaced_s < tolerance_s(), "{format}: {displaced_s}");
+    // Where nothing changes, nothing is seen to be missing.
+    let (changes, filled_s) = (recorded.shown(), recorded.filled_s());
+    let beside_s = tolerance_s() * (1 + recorded.pauses.len()) as f64;
+    let least = (filled_s - beside_s) * FPS - allowed as f64;
+    assert!(
+        changes as f64 >= least,
+        "{format}: {changes} pictures in {filled_s} s"
+    );
+    let still_s = recorded.still_at_end_s();
+    assert!(
+        still_s < tolerance_s(),
+        "{format}: {still_s} s of one picture"
+    );
+    println!("  {changes} pictures in {filled_s:.2} s, the last one for {still_s:.2} s");
     Ok(())
 }
 
