@@ -35,8 +35,9 @@ impl Pause {
         (self.to_s.min(to_s) - self.from_s.max(from_s)).max(0.0)
     }
 
-    fn covers(&self, other: &Self, tolerance_s: f64) -> bool {
-        self.from_s - tolerance_s <= other.from_s && other.to_s <= self.to_s + tolerance_s
+    /// Whether another one lies within it, but for so much before it and after it.
+    fn covers(&self, other: &Self, (before_s, after_s): (f64, f64)) -> bool {
+        self.from_s - before_s <= other.from_s && other.to_s <= self.to_s + after_s
     }
 }
 
@@ -198,14 +199,14 @@ impl Recorded {
     }
 
     /// How many of the missing pictures are in none of the listed gaps, and how often a publisher's
-    /// end is in none.
+    /// end is in none. So much time before and after a gap, in seconds, counts as the gap's.
     ///
     /// # Errors
     /// As for [`Recorded::losses`].
-    pub fn lost_elsewhere(&self, publishers: usize, tolerance_s: f64) -> Result<u32> {
+    pub fn lost_elsewhere(&self, publishers: usize, beside_s: (f64, f64)) -> Result<u32> {
         let in_a_gap = |loss: &Pause| {
             let mut pauses = self.pauses.iter();
-            pauses.any(|pause| pause.covers(loss, tolerance_s))
+            pauses.any(|pause| pause.covers(loss, beside_s))
         };
         let losses = self.losses(publishers)?;
         let elsewhere = losses.iter().filter(|(loss, _)| !in_a_gap(loss));

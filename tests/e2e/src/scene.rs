@@ -214,7 +214,9 @@ pub fn nothing_else_is_lost(recorded: &Recorded, publishers: usize) -> Result {
         true => 0,
         false => may_be_missing(shown as u64),
     };
-    let lost = recorded.lost_elsewhere(publishers, tolerance_s())?;
+    // Sound goes on at once, pictures with the publisher's next key frame.
+    let beside_s = (tolerance_s(), tolerance_s() + KEY_FRAME_S);
+    let lost = recorded.lost_elsewhere(publishers, beside_s)?;
     let losses = recorded.losses(publishers)?;
     assert!(
         u64::from(lost) <= allowed,
@@ -226,7 +228,8 @@ pub fn nothing_else_is_lost(recorded: &Recorded, publishers: usize) -> Result {
     assert!(displaced_s < tolerance_s(), "{format}: {displaced_s}");
     // Where nothing changes, nothing is seen to be missing.
     let (changes, filled_s) = (recorded.shown(), recorded.filled_s());
-    let beside_s = tolerance_s() * (1 + recorded.pauses.len()) as f64;
+    let pauses = recorded.pauses.len() as f64;
+    let beside_s = tolerance_s() + (tolerance_s() + KEY_FRAME_S) * pauses;
     let least = (filled_s - beside_s) * FPS - allowed as f64;
     assert!(
         changes as f64 >= least,
