@@ -10,9 +10,17 @@ pub(crate) struct Shutdown {
     pub(crate) token: CancellationToken,
     /// Every task that must be over before the process ends.
     pub(crate) tasks: TaskTracker,
+    /// Those of them, beside `tasks`, that have something to tell of their end: webhooks end later.
+    pub(crate) periods: TaskTracker,
 }
 
 impl Shutdown {
+    /// Waits for the periods of watch rules, each of which ends once `token` is cancelled.
+    pub(crate) async fn finish_periods(&self) {
+        self.periods.close();
+        self.periods.wait().await;
+    }
+
     /// Runs `work` until it is done or the server begins to end.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let ending = self.token.clone();

@@ -5,73 +5,21 @@
 mod support;
 
 use futures_util::future::join_all;
-use haven_rig::pumpfun::{Coin, Endpoint, FakePumpFun, Fault, random_mint};
+use haven_rig::pumpfun::{Endpoint, FakePumpFun, Fault, random_mint};
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
 use support::{
     Options, PATIENCE, Server,
-    discovery::{options, stand_in},
+    discovery::stand_in,
     events::Events,
+    watching::{coins, recordings, rule, until_rule, watch, watching},
 };
 use tokio::time::{Instant, sleep};
 
 /// Between two looks at the list: the shortest that can be set.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-fn watching(fake: &FakePumpFun) -> Options {
-    options(fake)
-        .livekit()
-        .env("HAVEN_PUMPFUN_REFRESH_S", "1")
-        .env("HAVEN_DEFAULT_OUTPUT_FORMAT", "h264")
-}
-
-/// Coins that are offline.
-fn coins<const N: usize>(fake: &FakePumpFun) -> [String; N] {
-    std::array::from_fn(|_| {
-        let mut coin = Coin::new(random_mint());
-        coin.live = false;
-        let mint = coin.mint.clone();
-        fake.add_coin(coin);
-        mint
-    })
-}
-
-async fn watch(server: &Server, mint: &str) -> Value {
-    let answer = server.ok("/api/watch", json!({"mint_id": mint})).await;
-    answer["rule"].clone()
-}
-
-/// The rule about a coin.
-async fn rule(server: &Server, mint: &str) -> Value {
-    let rules = server.get("/api/watch").await;
-    let rules = rules["rules"].as_array().unwrap();
-    let found = rules.iter().find(|rule| rule["mint_id"] == mint);
-    found.cloned().unwrap_or_default()
-}
-
-/// Waits until the rule about a coin is in this state.
-async fn until_rule(server: &Server, mint: &str, state: &str) -> Value {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let rule = rule(server, mint).await;
-        if rule["state"] == state {
-            return rule;
-        }
-        assert!(Instant::now() < until, "never {state}: {rule}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A coin's recordings, oldest first.
-async fn recordings(server: &Server, mint: &str) -> Vec<Value> {
-    let path = format!("/api/recordings?mint_id={mint}&limit=500");
-    let answer = server.get(&path).await;
-    let mut recordings = answer["recordings"].as_array().unwrap().clone();
-    recordings.reverse();
-    recordings
-}
 
 /// Goes live, is recorded, and ends; the recording.
 async fn one_period(server: &Server, fake: &FakePumpFun, mint: &str) -> Value {

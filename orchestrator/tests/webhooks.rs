@@ -10,7 +10,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 use support::{Options, PATIENCE, Server};
-use tokio::time::sleep;
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use warp::Filter;
 
 fn keys() -> Keys {
     Keys {
@@ -148,28 +152,128 @@ async fn what_was_not_told_when_the_server_ended_is_told_by_the_next() {
     assert_eq!(all.last().unwrap().body["reason"], "shutdown");
 }
 
+/// A receiver that takes nothing of the room `wrong`: its address, and what it has taken.
+async fn picky() -> (String, mpsc::UnboundedReceiver<Value>) {
+    let (taken, takes) = mpsc::unbounded_channel();
+    let hook = warp::body::bytes().map(move |body: bytes::Bytes| {
+        let event: Value = serde_json::from_slice(&body).unwrap();
+        let status = match event["mint_id"] == "wrong" {
+            true => StatusCode::BAD_REQUEST,
+            false => StatusCode::OK,
+        };
+        if status == StatusCode::OK {
+            let _ = taken.send(event);
+        }
+        warp::reply::with_status("", status)
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(warp::serve(hook).incoming(listener).run());
+    (format!("http://{address}/hook"), takes)
+}
+
+/// A count of the metrics.
+async fn metric(server: &Server, name: &str) -> u64 {
+    let metrics = server.fetch("/metrics", &[]).await.text().await.unwrap();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap().trim().parse().unwrap()
+}
+
 #[tokio::test]
-async fn a_receiver_that_refuses_an_event_is_told_the_others_and_too_many_are_dropped() {
-    let mut receiver = WebhookReceiver::start(&keys()).await.unwrap();
-    receiver.answer(Answer::Wrong).await.unwrap();
-    let server = signing()
-        .env("HAVEN_WEBHOOK_URLS", &receiver.url())
-        .env("HAVEN_WEBHOOK_QUEUE", "2")
-        .start()
-        .await;
+async fn a_receiver_that_refuses_an_event_is_told_those_of_others() {
+    let (url, mut takes) = picky().await;
+    let options = signing().env("HAVEN_WEBHOOK_URLS", &url);
+    let server = options.start().await;
+    one_session(&server, "wrong").await;
+    let refused = |answer: &Value| answer["webhooks"][0]["last_error"].is_string();
+    server.until_get("/api/webhooks", refused).await;
+    one_session(&server, "right").await;
+    let mut kinds = Vec::new();
+    while kinds.last().is_none_or(|kind| kind != "session.ended") {
+        let event = timeout(PATIENCE, takes.recv()).await.unwrap().unwrap();
+        assert_eq!(event["mint_id"], "right");
+        kinds.push(event["event"].as_str().unwrap().to_owned());
+    }
+    let known: Vec<_> = kinds
+        .iter()
+        .filter(|kind| LIFE.contains(&kind.as_str()))
+        .collect();
+    assert_eq!(known, LIFE);
+    let shown = server.get("/api/webhooks").await;
+    assert!(
+        shown["webhooks"][0]["waiting"].as_u64() >= Some(4),
+        "{shown}"
+    );
+    assert_eq!(shown["webhooks"][0]["dropped"], 0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn too_many_events_for_a_receiver_drop_the_oldest() {
+    let (url, mut takes) = picky().await;
+    let options = signing()
+        .env("HAVEN_WEBHOOK_URLS", &url)
+        .env("HAVEN_WEBHOOK_QUEUE", "2");
+    let server = options.start().await;
     one_session(&server, "wrong").await;
     let dropped = |answer: &Value| {
         let hook = &answer["webhooks"][0];
         hook["waiting"] == 2 && hook["dropped"].as_u64() >= Some(2)
     };
-    server.until_get("/api/webhooks", dropped).await;
-    receiver.answer(Answer::Ok).await.unwrap();
+    let shown = server.until_get("/api/webhooks", dropped).await;
+    let counted = metric(&server, "haven_webhook_events_total{outcome=\"dropped\"}").await;
+    assert!(Some(counted) >= shown["webhooks"][0]["dropped"].as_u64());
+    assert_eq!(metric(&server, "haven_webhook_events_waiting").await, 2);
     one_session(&server, "right").await;
-    let all = until_ended(&mut receiver, &["right"]).await;
-    assert!(all.iter().any(|one| one.body["mint_id"] == "right"));
-    let metrics = server.fetch("/metrics", &[]).await.text().await.unwrap();
-    let none = "haven_webhook_events_total{outcome=\"dropped\"} 0\n";
-    assert!(!metrics.contains(none), "{metrics}");
+    let event = timeout(PATIENCE, takes.recv()).await.unwrap().unwrap();
+    assert_eq!(event["mint_id"], "right");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_told_and_can_not_be_noted_is_not_told_again() {
+    let (url, mut takes) = picky().await;
+    let options = signing().env("HAVEN_WEBHOOK_URLS", &url);
+    let server = options.start().await;
+    let database = rusqlite::Connection::open(server.data.path().join("haven.db")).unwrap();
+    database.busy_timeout(PATIENCE).unwrap();
+    let refuse = "CREATE TRIGGER refused BEFORE DELETE ON webhook_deliveries
+                  BEGIN SELECT RAISE(ABORT, 'as the disk is full'); END";
+    database.execute_batch(refuse).unwrap();
+    one_session(&server, "right").await;
+    let mut told = vec![timeout(PATIENCE, takes.recv()).await.unwrap().unwrap()];
+    // Two seconds are more than the first pause after a failure of the database.
+    let again = timeout(Duration::from_secs(2), takes.recv()).await;
+    assert!(again.is_err(), "{told:?}, and then {again:?}");
+    database.execute_batch("DROP TRIGGER refused").unwrap();
+    while told.last().unwrap()["event"] != "session.ended" {
+        told.push(timeout(PATIENCE, takes.recv()).await.unwrap().unwrap());
+    }
+    let ids: BTreeSet<_> = told.iter().map(|event| event["id"].as_str()).collect();
+    assert_eq!(ids.len(), told.len(), "each once: {told:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_webhook_whose_client_has_gone_is_added_all_the_same() {
+    let (url, mut takes) = picky().await;
+    let options = signing().env("HAVEN_WEBHOOK_ALLOW_PRIVATE", "true");
+    let server = options.start().await;
+    let database = rusqlite::Connection::open(server.data.path().join("haven.db")).unwrap();
+    database.busy_timeout(PATIENCE).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let hook = json!({ "url": &url });
+    let request = server.http.post(server.url("/api/webhooks"));
+    let request = request.body(hook.to_string());
+    // The webhook can't be stored for so long.
+    let broken = request.timeout(Duration::from_millis(500)).send().await;
+    assert!(broken.is_err());
+    database.execute_batch("ROLLBACK").unwrap();
+    let again = server.ok("/api/webhooks", hook).await;
+    assert_eq!(again["already_added"], true);
+    one_session(&server, "right").await;
+    let event = timeout(PATIENCE, takes.recv()).await.unwrap().unwrap();
+    assert_eq!(event["event"], "session.started");
     server.stop().await;
 }
 

@@ -209,10 +209,15 @@ fn subject(fields: &Fields) -> Result<Subject, Error> {
     }
 }
 
-/// What can't be recorded here is told now, not at night.
-async fn possible(app: &App, choice: &Choice) -> Result<(), Error> {
+/// What can't be recorded here is told now, not at night. Formats get their own names: who says it
+/// otherwise says the same.
+async fn possible(app: &App, mut choice: Choice) -> Result<Choice, Error> {
     let probe = recordings::probe(app).await;
-    choice.plan(probe, &app.settings()).map(drop)
+    let plan = choice.plan(probe, &app.settings())?;
+    if let Some(format) = &mut choice.output_format {
+        *format = plan.format;
+    }
+    Ok(choice)
 }
 
 /// Has a coin's streams, or those of all coins of a creator, recorded whenever they are live.
@@ -231,9 +236,10 @@ async fn possible(app: &App, choice: &Choice) -> Result<(), Error> {
 pub(super) async fn add(app: Arc<App>, fields: Result<Fields, Error>) -> Result<OneRule, Error> {
     let fields = fields?;
     let subject = subject(&fields)?;
-    let choice = recordings::choice(&fields)?;
-    possible(&app, &choice).await?;
-    let (rule, existed) = app.watcher.add_rule(subject, choice).await?;
+    let choice = possible(&app, recordings::choice(&fields)?).await?;
+    let watcher = app.watcher.clone();
+    let adding = async move { watcher.add_rule(subject, choice).await };
+    let (rule, existed) = app.carry_through("adding the watch rule", adding).await?;
     Ok(OneRule {
         success: true,
         already_watched: existed.then_some(true),
@@ -274,7 +280,11 @@ pub(super) async fn delete(app: Arc<App>, id: &str) -> Result<OneRule, Error> {
         let message = "There is no such watch rule: its id is a number";
         Error::new(Kind::NotFound, "rule_not_found", message)
     })?;
-    let rule = app.watcher.remove_rule(id).await?;
+    let watcher = app.watcher.clone();
+    let deleting = async move { watcher.remove_rule(id).await };
+    let rule = app
+        .carry_through("deleting the watch rule", deleting)
+        .await?;
     Ok(OneRule {
         success: true,
         already_watched: None,

@@ -29,7 +29,7 @@ pub(super) struct NewWebhook {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Webhook {
     id: i64,
-    /// Without its query, which may hold a secret.
+    /// Scheme, host and port: the path of a hook is its secret mostly.
     url: String,
     /// Empty: every.
     events: Vec<String>,
@@ -120,8 +120,13 @@ pub(super) fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
 )]
 pub(super) async fn add(app: Arc<App>, fields: Result<Fields, Error>) -> Result<OneWebhook, Error> {
     let fields = fields?;
-    let (url, events) = (fields.required_text("url")?, fields.texts("events")?);
-    let (receiver, existed) = app.webhooks.add(url, events.unwrap_or_default()).await?;
+    let (url, events) = (
+        fields.required_text("url")?.to_owned(),
+        fields.texts("events")?,
+    );
+    let webhooks = app.webhooks.clone();
+    let adding = async move { webhooks.add(&url, events.unwrap_or_default()).await };
+    let (receiver, existed) = app.carry_through("adding the webhook", adding).await?;
     Ok(OneWebhook {
         success: true,
         already_added: existed.then_some(true),
@@ -158,7 +163,9 @@ pub(super) async fn delete(app: Arc<App>, id: &str) -> Result<OneWebhook, Error>
         let message = "There is no such webhook: its id is a number";
         Error::new(Kind::NotFound, "webhook_not_found", message)
     })?;
-    let receiver = app.webhooks.remove(id).await?;
+    let webhooks = app.webhooks.clone();
+    let deleting = async move { webhooks.remove(id).await };
+    let receiver = app.carry_through("deleting the webhook", deleting).await?;
     Ok(OneWebhook {
         success: true,
         already_added: None,

@@ -4,9 +4,12 @@
 //! about has a task of its own from the look that saw it live to the one that didn't any more
 //! (`period`): it starts session and recording as a client would, and ends what it has started.
 
+mod ending;
 mod pace;
 mod period;
 mod poll;
+mod questions;
+mod recording;
 mod rules;
 mod shown;
 mod watcher;

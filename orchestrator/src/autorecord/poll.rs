@@ -1,13 +1,16 @@
 //! The one poller: reads the platform's list for all rules, begins periods and has them end.
 
-use super::{pace, period::Signal, watcher::Watcher};
+use super::{
+    pace,
+    questions::Question,
+    watcher::{State, Watcher},
+};
 use crate::{
     clock,
     db::{CoinRow, LiveList, PeriodRow, RuleRow},
-    pumpfun::Found,
+    error::Kind,
 };
-use futures_util::StreamExt;
-use pumpfun_api::{Coin, Mint};
+use pumpfun_api::Coin;
 use serde_json::json;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,9 +18,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, sleep_until};
-
-/// Coins that are asked about at once when they aren't on the list any more.
-const QUESTIONS: usize = 4;
 
 /// The coins of a list that are live, by mint.
 fn live_coins(list: &LiveList) -> HashMap<&str, &CoinRow> {
@@ -33,8 +33,8 @@ struct Findings {
     seen: BTreeSet<i64>,
     /// Coins that are live anew, each with its rule.
     begun: Vec<(RuleRow, Coin)>,
-    /// Coins that were live and aren't on it.
-    missing: Vec<String>,
+    /// What the platform is to be asked about.
+    doubts: Vec<Question>,
 }
 
 impl Watcher {
@@ -89,6 +89,11 @@ impl Watcher {
                 *last = Some(list);
                 pause
             }
+            // Our own limit: the platform was not asked.
+            Err(error) if error.kind() == Kind::Unavailable => {
+                tracing::warn!(error = error.chain(), "a look at what is live is put off");
+                pace::after_success(interval, Duration::ZERO, rand::random())
+            }
             Err(error) => {
                 let failures = {
                     let looks = &mut self.shared.state.lock().looks;
@@ -118,27 +123,16 @@ impl Watcher {
         for (rule, coin) in findings.begun {
             self.begin(&rule, &coin).await;
         }
-        if is_new {
-            futures_util::stream::iter(findings.missing)
-                .for_each_concurrent(QUESTIONS, |mint| self.confirm_end(mint))
-                .await;
-        }
+        self.ask(findings.doubts);
     }
 
     fn compare(&self, list: &LiveList, is_new: bool) -> Findings {
+        let now_ms = clock::now_ms();
         let live = live_coins(list);
         let mut state = self.shared.state.lock();
         let mut findings = Findings::default();
         for (mint, row) in &live {
-            let by_mint = state
-                .rules
-                .values()
-                .find(|rule| rule.mint.as_deref() == Some(*mint));
-            let creator = row.coin.creator.as_deref();
-            let by_creator = state
-                .rules
-                .values()
-                .find(|rule| rule.creator.is_some() && rule.creator.as_deref() == creator);
+            let (by_mint, by_creator) = state.rules_about(mint, row);
             findings.seen.extend(by_mint.map(|rule| rule.id));
             findings.seen.extend(by_creator.map(|rule| rule.id));
             // A rule about the coin itself goes before one about all coins of somebody.
@@ -146,14 +140,31 @@ impl Watcher {
                 continue;
             };
             let ended_at_ms = state.ended_at_ms.get(*mint);
-            let is_news = ended_at_ms.is_none_or(|ended_ms| *ended_ms < list.fetched_at_ms);
-            if is_news && !state.lives.contains_key(*mint) {
-                findings.begun.push((rule.clone(), row.coin.clone()));
+            let is_news = ended_at_ms.is_none_or(|ended_ms| {
+                // An end in the future is one of a clock that was set back.
+                *ended_ms < list.fetched_at_ms || *ended_ms > now_ms
+            });
+            let is_known = state.lives.contains_key(*mint) || state.asked.contains(*mint);
+            if !is_news || is_known {
+                continue;
+            }
+            let (rule, coin) = (rule.clone(), row.coin.clone());
+            match state.closed.contains(*mint) {
+                true if is_new => {
+                    let about = Box::new((rule, coin));
+                    findings.doubts.push(Question::IsLiveAgain(about));
+                }
+                true => {}
+                false => findings.begun.push((rule, coin)),
             }
         }
-        let mints = state.lives.keys();
-        let missing = mints.filter(|mint| !live.contains_key(mint.as_str()));
-        findings.missing = missing.cloned().collect();
+        if is_new {
+            let lives = state.lives.iter();
+            let missing = lives.filter(|(mint, _)| !live.contains_key(mint.as_str()));
+            let ends = missing.map(|(mint, live)| Question::IsOver(mint.clone(), live.id));
+            findings.doubts.extend(ends);
+            state.closed.retain(|mint| live.contains_key(mint.as_str()));
+        }
         for id in &findings.seen {
             if let Some(rule) = state.rules.get_mut(id) {
                 rule.seen_live_at_ms = Some(list.fetched_at_ms);
@@ -161,16 +172,22 @@ impl Watcher {
         }
         state
             .ended_at_ms
-            .retain(|_, ended_ms| *ended_ms >= list.fetched_at_ms);
+            .retain(|_, ended_ms| (list.fetched_at_ms..=now_ms).contains(ended_ms));
         let looks = &mut state.looks;
-        looks.failures = 0;
-        looks.done += u64::from(is_new);
+        if is_new {
+            looks.failures = 0;
+            looks.done += 1;
+        }
         looks.fetched_at_ms = Some(list.fetched_at_ms);
         looks.coins = live.len();
         findings
     }
 
-    async fn begin(&self, rule: &RuleRow, coin: &Coin) {
+    /// Begins a period, unless the rule is deleted meanwhile.
+    pub(super) async fn begin(&self, rule: &RuleRow, coin: &Coin) {
+        if !self.shared.state.lock().rules.contains_key(&rule.id) {
+            return;
+        }
         let mut period = PeriodRow {
             rule_id: Some(rule.id),
             mint: coin.mint.clone().unwrap_or_default(),
@@ -198,21 +215,18 @@ impl Watcher {
         self.shared.context().events.emit("watch.live", details);
         self.spawn(period);
     }
+}
 
-    /// A coin may be missing on the list because it lies on a page that wasn't read in the same
-    /// moment, or isn't listed at all: its own stream's description decides.
-    async fn confirm_end(&self, mint: String) {
-        let Ok(parsed) = mint.parse::<Mint>() else {
-            return;
-        };
-        let catalogue = &self.shared.context().sources.pumpfun;
-        let ended = match catalogue.is_live(&parsed).await {
-            Ok(Found { value, stale }) => !value && !stale,
-            Err(_) => false,
-        };
-        if ended && let Some(live) = self.shared.state.lock().lives.get(&mint) {
-            live.tell(Signal::Over);
-        }
+impl State {
+    /// The rule about a coin itself, and the one about its creator.
+    fn rules_about(&self, mint: &str, row: &CoinRow) -> (Option<&RuleRow>, Option<&RuleRow>) {
+        let creator = row.coin.creator.as_deref();
+        let mut rules = self.rules.values();
+        let by_mint = rules.find(|rule| rule.mint.as_deref() == Some(mint));
+        let mut rules = self.rules.values();
+        let by_creator =
+            rules.find(|rule| rule.creator.is_some() && rule.creator.as_deref() == creator);
+        (by_mint, by_creator)
     }
 }
 

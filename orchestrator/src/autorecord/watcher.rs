@@ -12,13 +12,15 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 
 /// Sessions that are started at once, when many coins go live together.
 const STARTS: usize = 4;
+/// Why a period ended whose room its publisher, or the platform, has closed.
+const ROOM_DELETED: &str = "room_deleted";
 
 /// The rules, and what is done for them; cheap to clone.
 #[derive(Clone)]
@@ -46,11 +48,17 @@ pub(super) struct State {
     pub(super) lives: HashMap<String, Live>,
     /// When the last time live of a mint has ended: a list that is older tells nothing new of it.
     pub(super) ended_at_ms: HashMap<String, i64>,
+    /// Mints whose room was deleted, though the list may name them for a while yet.
+    pub(super) closed: HashSet<String>,
+    /// Mints about which the platform is being asked.
+    pub(super) asked: HashSet<String>,
     pub(super) looks: Looks,
 }
 
 /// A period that goes on.
 pub(super) struct Live {
+    /// The period's.
+    pub(super) id: i64,
     pub(super) rule_id: Option<i64>,
     signal: watch::Sender<Signal>,
     shown: watch::Receiver<Shown>,
@@ -130,17 +138,26 @@ impl Watcher {
 
     /// Has a period run until it has ended, or the server ends.
     pub(super) fn spawn(&self, row: PeriodRow) {
-        let (signal, told) = watch::channel(Signal::Live);
-        let (mint, rule_id) = (row.mint.clone(), row.rule_id);
-        let (period, shown) = Period::new(Arc::clone(&self.shared), row, told);
-        let live = Live {
-            rule_id,
-            signal,
-            shown,
+        let (mint, id, rule_id) = (row.mint.clone(), row.id, row.rule_id);
+        let period = {
+            let mut state = self.shared.state.lock();
+            // Whoever deletes the rule tells those that are in the map.
+            let first = match rule_id.is_some_and(|id| state.rules.contains_key(&id)) {
+                true => Signal::Live,
+                false => Signal::RuleGone,
+            };
+            let (signal, told) = watch::channel(first);
+            let (period, shown) = Period::new(Arc::clone(&self.shared), row, told);
+            let live = Live {
+                id,
+                rule_id,
+                signal,
+                shown,
+            };
+            state.lives.insert(mint, live);
+            period
         };
-        self.shared.state.lock().lives.insert(mint, live);
-        let tasks = &self.shared.context().shutdown.tasks;
-        tasks.spawn(period.run());
+        self.shared.context().shutdown.periods.spawn(period.run());
     }
 }
 
@@ -160,9 +177,12 @@ impl Shared {
     }
 
     /// A period has ended.
-    pub(super) fn over(&self, mint: &str, at_ms: i64) {
+    pub(super) fn over(&self, mint: &str, at_ms: i64, reason: &str) {
         let mut state = self.state.lock();
         state.lives.remove(mint);
+        if reason == ROOM_DELETED {
+            state.closed.insert(mint.to_owned());
+        }
         state.ended_at_ms.insert(mint.to_owned(), at_ms);
     }
 }

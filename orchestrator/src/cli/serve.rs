@@ -162,6 +162,7 @@ async fn end((registry, webhooks): (Registry, Webhooks), shutdown: &Shutdown, db
     shutdown.token.cancel();
     let ending = async {
         registry.shut_down().await;
+        shutdown.finish_periods().await;
         webhooks.finish().await;
         shutdown.tasks.close();
         shutdown.tasks.wait().await;
@@ -194,8 +195,8 @@ pub(super) fn registry(
     shutdown: &Shutdown,
 ) -> Result<Registry, Error> {
     let mut patience = pumpfun_api::Options::default();
-    // Who repeats after that are the sessions, each with its own pauses, or the client.
-    patience.max_attempts = 2;
+    // Who repeats are the upstream, which paces all, and the sessions, each with its own pauses.
+    patience.max_attempts = 1;
     let client = pumpfun_api::Client::with_options(config.pumpfun.clone(), patience)
         .map_err(|error| Error::internal("setting up the client of pump.fun", error))?;
     let events = Events::new();

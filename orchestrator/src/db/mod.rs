@@ -38,6 +38,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0004_participants.sql")),
     M::up(include_str!("migrations/0005_watch_rules.sql")),
     M::up(include_str!("migrations/0006_webhooks.sql")),
+    M::up(include_str!("migrations/0007_webhook_heads.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 /// Calls that may wait for the thread; more callers wait to get in line.

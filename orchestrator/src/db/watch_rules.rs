@@ -2,7 +2,7 @@
 
 use super::Db;
 use crate::{Error, recordings::Choice};
-use rusqlite::{Row, params};
+use rusqlite::{Row, Transaction, params};
 use std::collections::HashMap;
 
 /// Ended periods that are kept.
@@ -107,13 +107,17 @@ impl Db {
         .await
     }
 
-    /// Stores the begin of a period; its id. The row's own id isn't looked at.
-    ///
-    /// # Errors
-    /// When one of this mint goes on, too.
+    /// Stores the begin of a period; its id. The row's own id isn't looked at. One of this mint that
+    /// seems to go on has ended, and that could not be stored.
     pub(crate) async fn insert_watch_period(&self, period: PeriodRow) -> Result<i64, Error> {
         self.call("storing a watched stream", move |connection| {
-            connection.execute(
+            let transaction = connection.transaction()?;
+            transaction.execute(
+                "UPDATE watch_periods SET ended_at_ms = ?2, end_reason = 'not_known'
+                 WHERE mint = ?1 AND ended_at_ms IS NULL",
+                params![period.mint, period.began_at_ms],
+            )?;
+            transaction.execute(
                 "INSERT INTO watch_periods (rule_id, mint, choice, began_at_ms)
                  VALUES (?1, ?2, ?3, ?4)",
                 params![
@@ -123,7 +127,9 @@ impl Db {
                     period.began_at_ms
                 ],
             )?;
-            Ok(connection.last_insert_rowid())
+            let id = transaction.last_insert_rowid();
+            transaction.commit()?;
+            Ok(id)
         })
         .await
     }
@@ -132,39 +138,26 @@ impl Db {
     pub(crate) async fn store_watch_period(&self, period: PeriodRow) -> Result<(), Error> {
         self.call("storing a watched stream", move |connection| {
             let transaction = connection.transaction()?;
-            transaction.execute(
-                "UPDATE watch_periods SET session_id = ?2, owns_session = ?3, recording_id = ?4,
-                 owns_recording = ?5, dismissed = ?6 WHERE id = ?1",
-                params![
-                    period.id,
-                    period.session_id,
-                    period.owns_session,
-                    period.recording_id,
-                    period.owns_recording,
-                    period.dismissed
-                ],
-            )?;
-            transaction.execute(
-                "UPDATE watch_rules SET recording_id = coalesce(?2, recording_id) WHERE id = ?1",
-                params![period.rule_id, period.recording_id],
-            )?;
+            store(&transaction, &period)?;
             transaction.commit()
         })
         .await
     }
 
-    /// Stores a period's end, and forgets the oldest of those that have ended.
+    /// Stores what has become of a period and its end, and forgets the oldest of those that have
+    /// ended.
     pub(crate) async fn end_watch_period(
         &self,
-        id: i64,
+        period: PeriodRow,
         at_ms: i64,
         reason: String,
     ) -> Result<(), Error> {
         self.call("storing the end of a watched stream", move |connection| {
             let transaction = connection.transaction()?;
+            store(&transaction, &period)?;
             transaction.execute(
                 "UPDATE watch_periods SET ended_at_ms = ?2, end_reason = ?3 WHERE id = ?1",
-                params![id, at_ms, reason],
+                params![period.id, at_ms, reason],
             )?;
             transaction.execute(
                 "DELETE FROM watch_periods WHERE ended_at_ms IS NOT NULL
@@ -213,6 +206,27 @@ impl Db {
         })
         .await
     }
+}
+
+fn store(transaction: &Transaction<'_>, period: &PeriodRow) -> rusqlite::Result<()> {
+    transaction.execute(
+        "UPDATE watch_periods SET session_id = ?2, owns_session = ?3, recording_id = ?4,
+         owns_recording = ?5, dismissed = ?6 WHERE id = ?1",
+        params![
+            period.id,
+            period.session_id,
+            period.owns_session,
+            period.recording_id,
+            period.owns_recording,
+            period.dismissed
+        ],
+    )?;
+    transaction
+        .execute(
+            "UPDATE watch_rules SET recording_id = coalesce(?2, recording_id) WHERE id = ?1",
+            params![period.rule_id, period.recording_id],
+        )
+        .map(drop)
 }
 
 fn as_json(choice: &Choice) -> String {
@@ -273,7 +287,10 @@ mod tests {
             ..PeriodRow::default()
         };
         period.id = db.insert_watch_period(period.clone()).await.unwrap();
-        assert!(db.insert_watch_period(period.clone()).await.is_err());
+        // Its end could not be stored, and it is live anew.
+        period.id = db.insert_watch_period(period.clone()).await.unwrap();
+        assert_eq!(db.open_watch_periods().await.unwrap(), [period.clone()]);
+        assert_eq!(db.watch_periods_ended().await.unwrap()["m"], 7);
         period.session_id = Some(3);
         period.owns_session = true;
         period.recording_id = Some(4);
@@ -282,7 +299,7 @@ mod tests {
         assert_eq!(db.watch_rules().await.unwrap()[0].recording_id, Some(4));
         db.delete_watch_rule(rule_id).await.unwrap();
         assert_eq!(db.open_watch_periods().await.unwrap()[0].rule_id, None);
-        let ended = db.end_watch_period(period.id, 9, "stream_ended".into());
+        let ended = db.end_watch_period(period.clone(), 9, "stream_ended".into());
         ended.await.unwrap();
         assert_eq!(db.open_watch_periods().await.unwrap(), []);
         assert_eq!(db.watch_periods_ended().await.unwrap()["m"], 9);

@@ -3,6 +3,18 @@
 use super::Db;
 use crate::Error;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
+use std::{collections::BTreeSet, time::Duration};
+
+/// What a receiver may be told now: the oldest event of each lane. What was put off for longer than
+/// is ever done was so by a clock that has been set back since.
+const DUE: &str = "SELECT d.event_id, d.tries, e.body FROM webhook_deliveries d
+     JOIN webhook_events e ON e.id = d.event_id
+     WHERE d.webhook_id = ?1 AND d.is_head = 1
+     AND (d.next_try_at_ms <= ?2 OR d.next_try_at_ms > ?3)
+     ORDER BY d.next_try_at_ms, d.event_id LIMIT ?4";
+/// When the first of them is due.
+const NEXT: &str = "SELECT min(next_try_at_ms) FROM webhook_deliveries
+     WHERE webhook_id = ?1 AND is_head = 1";
 
 /// A receiver as it is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,10 +117,7 @@ impl Db {
     pub(crate) async fn webhooks(&self) -> Result<Vec<WebhookRow>, Error> {
         self.call("reading the webhooks", |connection| {
             connection
-                .prepare(
-                    "SELECT *, (SELECT count(*) FROM webhook_deliveries d
-                     WHERE d.webhook_id = w.id) AS waiting FROM webhooks w ORDER BY id",
-                )?
+                .prepare("SELECT * FROM webhooks ORDER BY id")?
                 .query_map([], webhook)?
                 .collect()
         })
@@ -126,7 +135,7 @@ impl Db {
         self.call("storing events for webhooks", move |connection| {
             let transaction = connection.transaction()?;
             let receivers: Vec<(i64, Vec<String>)> = transaction
-                .prepare("SELECT id, events FROM webhooks ORDER BY id")?
+                .prepare_cached("SELECT id, events FROM webhooks ORDER BY id")?
                 .query_map([], |row| Ok((row.get(0)?, kinds(row)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             for event in &events {
@@ -139,9 +148,6 @@ impl Db {
                     lost.push((id, dropped));
                 }
             }
-            if !lost.is_empty() {
-                forget_told(&transaction)?;
-            }
             transaction.commit()?;
             Ok(lost)
         })
@@ -149,24 +155,20 @@ impl Db {
     }
 
     /// What a receiver is to be told now: the oldest event of each lane, unless that is to be tried
-    /// later. At most `limit`.
+    /// later, which is `longest` from now at most. At most `limit`.
     pub(crate) async fn due_deliveries(
         &self,
         webhook_id: i64,
         now_ms: i64,
+        longest: Duration,
         limit: u32,
     ) -> Result<Vec<Delivery>, Error> {
+        let longest_ms = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
+        let latest_ms = now_ms.saturating_add(longest_ms);
         self.call("looking for events to tell", move |connection| {
             connection
-                .prepare_cached(
-                    "SELECT d.event_id, d.tries, e.body FROM webhook_deliveries d
-                     JOIN webhook_events e ON e.id = d.event_id
-                     WHERE d.webhook_id = ?1 AND d.next_try_at_ms <= ?2 AND NOT EXISTS (
-                         SELECT 1 FROM webhook_deliveries o WHERE o.webhook_id = ?1
-                         AND o.lane = d.lane AND o.event_id < d.event_id)
-                     ORDER BY d.next_try_at_ms, d.event_id LIMIT ?3",
-                )?
-                .query_map(params![webhook_id, now_ms, limit], |row| {
+                .prepare_cached(DUE)?
+                .query_map(params![webhook_id, now_ms, latest_ms, limit], |row| {
                     Ok(Delivery {
                         event_id: row.get("event_id")?,
                         body: row.get("body")?,
@@ -182,14 +184,8 @@ impl Db {
     pub(crate) async fn next_delivery(&self, webhook_id: i64) -> Result<Option<i64>, Error> {
         self.call("looking for events to tell", move |connection| {
             connection
-                .query_row(
-                    "SELECT min(d.next_try_at_ms) FROM webhook_deliveries d
-                     WHERE d.webhook_id = ?1 AND NOT EXISTS (
-                         SELECT 1 FROM webhook_deliveries o WHERE o.webhook_id = ?1
-                         AND o.lane = d.lane AND o.event_id < d.event_id)",
-                    [webhook_id],
-                    |row| row.get(0),
-                )
+                .prepare_cached(NEXT)?
+                .query_row([webhook_id], |row| row.get(0))
                 .optional()
                 .map(Option::flatten)
         })
@@ -207,27 +203,29 @@ impl Db {
     ) -> Result<(), Error> {
         self.call("storing what was told", move |connection| {
             let transaction = connection.transaction()?;
-            let told = transaction.execute(
-                "DELETE FROM webhook_deliveries WHERE webhook_id = ?1 AND event_id = ?2",
-                params![webhook_id, event_id],
-            )?;
+            let lane: Option<String> = transaction
+                .prepare_cached(
+                    "DELETE FROM webhook_deliveries WHERE webhook_id = ?1 AND event_id = ?2
+                     RETURNING lane",
+                )?
+                .query_row(params![webhook_id, event_id], |row| row.get(0))
+                .optional()?;
+            if let Some(lane) = &lane {
+                mark_head(&transaction, webhook_id, lane)?;
+            }
             transaction.execute(
                 "UPDATE webhooks SET delivered = delivered + ?2, last_delivered_at_ms = ?3,
                  last_error = NULL WHERE id = ?1",
-                params![webhook_id, i64::from(told > 0), now_ms],
+                params![webhook_id, lane.is_some(), now_ms],
             )?;
             if recovered {
                 transaction.execute(
                     "UPDATE webhook_deliveries SET next_try_at_ms = ?2
-                     WHERE webhook_id = ?1 AND next_try_at_ms > ?2",
+                     WHERE webhook_id = ?1 AND is_head = 1 AND next_try_at_ms > ?2",
                     params![webhook_id, now_ms],
                 )?;
             }
-            transaction.execute(
-                "DELETE FROM webhook_events WHERE id = ?1 AND NOT EXISTS (
-                     SELECT 1 FROM webhook_deliveries WHERE event_id = ?1)",
-                [event_id],
-            )?;
+            forget_event(&transaction, event_id)?;
             transaction.commit()
         })
         .await
@@ -272,43 +270,74 @@ fn queue(
     if receivers.peek().is_none() {
         return Ok(());
     }
-    transaction.execute(
-        "INSERT INTO webhook_events (body) VALUES (?1)",
-        [&event.body],
-    )?;
+    transaction
+        .prepare_cached("INSERT INTO webhook_events (body) VALUES (?1)")?
+        .execute([&event.body])?;
     let event_id = transaction.last_insert_rowid();
     for (webhook_id, _) in receivers {
-        transaction.execute(
-            "INSERT INTO webhook_deliveries (webhook_id, event_id, lane, next_try_at_ms)
-             VALUES (?1, ?2, ?3, ?4)",
-            params![webhook_id, event_id, event.lane, now_ms],
-        )?;
+        transaction
+            .prepare_cached(
+                "INSERT INTO webhook_deliveries (webhook_id, event_id, lane, next_try_at_ms, is_head)
+                 VALUES (?1, ?2, ?3, ?4, NOT EXISTS (
+                     SELECT 1 FROM webhook_deliveries WHERE webhook_id = ?1 AND lane = ?3))",
+            )?
+            .execute(params![webhook_id, event_id, event.lane, now_ms])?;
     }
     Ok(())
 }
 
+/// Drops what is beyond the newest `most`; how many.
 fn drop_oldest(transaction: &Transaction<'_>, webhook_id: i64, most: u64) -> rusqlite::Result<u64> {
-    // The one before the newest `most`.
-    let last: Option<i64> = transaction
-        .query_row(
-            "SELECT event_id FROM webhook_deliveries WHERE webhook_id = ?1
-             ORDER BY event_id DESC LIMIT 1 OFFSET ?2",
-            params![webhook_id, i64::try_from(most).unwrap_or(i64::MAX)],
-            |row| row.get(0),
-        )
-        .optional()?;
-    let Some(last) = last else {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let dropped: Vec<(i64, String)> = transaction
+        .prepare_cached(
+            "DELETE FROM webhook_deliveries WHERE webhook_id = ?1 AND event_id IN (
+                 SELECT event_id FROM webhook_deliveries WHERE webhook_id = ?1 ORDER BY event_id
+                 LIMIT max(0, (SELECT waiting FROM webhooks WHERE id = ?1) - ?2))
+             RETURNING event_id, lane",
+        )?
+        .query_map(params![webhook_id, most], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    if dropped.is_empty() {
         return Ok(0);
-    };
-    let dropped = transaction.execute(
-        "DELETE FROM webhook_deliveries WHERE webhook_id = ?1 AND event_id <= ?2",
-        params![webhook_id, last],
-    )?;
+    }
+    for (event_id, _) in &dropped {
+        forget_event(transaction, *event_id)?;
+    }
+    let lanes: BTreeSet<_> = dropped.iter().map(|(_, lane)| lane).collect();
+    for lane in lanes {
+        mark_head(transaction, webhook_id, lane)?;
+    }
+    let count = i64::try_from(dropped.len()).unwrap_or(i64::MAX);
     transaction.execute(
         "UPDATE webhooks SET dropped = dropped + ?2 WHERE id = ?1",
-        params![webhook_id, i64::try_from(dropped).unwrap_or(i64::MAX)],
+        params![webhook_id, count],
     )?;
-    Ok(dropped as u64)
+    Ok(dropped.len() as u64)
+}
+
+/// Marks the oldest event of a lane, if there is one.
+fn mark_head(transaction: &Transaction<'_>, webhook_id: i64, lane: &str) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE webhook_deliveries SET is_head = 1 WHERE webhook_id = ?1 AND event_id = (
+                 SELECT min(event_id) FROM webhook_deliveries WHERE webhook_id = ?1 AND lane = ?2)",
+        )?
+        .execute(params![webhook_id, lane])
+        .map(drop)
+}
+
+/// Forgets an event, if nobody is to be told it any more.
+fn forget_event(transaction: &Transaction<'_>, event_id: i64) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "DELETE FROM webhook_events WHERE id = ?1 AND NOT EXISTS (
+                 SELECT 1 FROM webhook_deliveries WHERE event_id = ?1)",
+        )?
+        .execute([event_id])
+        .map(drop)
 }
 
 /// Events that nobody is to be told any more.

@@ -9,7 +9,9 @@ fn happened(kind: &'static str, lane: &str, body: &str) -> Happened {
 }
 
 async fn due(db: &Db, webhook_id: i64, now_ms: i64) -> Vec<Delivery> {
-    db.due_deliveries(webhook_id, now_ms, 10).await.unwrap()
+    let longest = Duration::from_secs(300);
+    let due = db.due_deliveries(webhook_id, now_ms, longest, 10);
+    due.await.unwrap()
 }
 
 fn bodies(due: &[Delivery]) -> Vec<&str> {
@@ -113,4 +115,94 @@ async fn what_is_configured_no_more_is_forgotten_and_the_rest_stays() {
         .collect();
     assert_eq!(urls, [("client's", 1), ("b", 1), ("c", 0)]);
     assert!(!rows[0].configured && rows[1].configured);
+}
+
+#[tokio::test]
+async fn of_too_many_events_the_next_of_each_session_is_still_told_in_order() {
+    let db = Db::in_memory();
+    let id = db.insert_webhook("u".into(), vec![], 1).await.unwrap();
+    for lanes in [["a", "b"], ["a", "b"], ["a", "a"]] {
+        let events = lanes.map(|lane| happened("session.state", lane, lane));
+        db.queue_events(events.into(), 3, 5).await.unwrap();
+    }
+    let row = &db.webhooks().await.unwrap()[0];
+    assert_eq!((row.waiting, row.dropped), (3, 3));
+    assert_eq!(stored_events(&db).await, 3);
+    let first = due(&db, id, 5).await;
+    assert_eq!(bodies(&first), ["b", "a"]);
+    for one in first {
+        db.delivered(id, one.event_id, 6, false).await.unwrap();
+    }
+    assert_eq!(bodies(&due(&db, id, 6).await), ["a"]);
+    db.delete_webhook(id).await.unwrap();
+    assert_eq!(stored_events(&db).await, 0);
+}
+
+#[tokio::test]
+async fn what_was_put_off_by_a_clock_that_was_set_back_is_due() {
+    let db = Db::in_memory();
+    let id = db.insert_webhook("u".into(), vec![], 1).await.unwrap();
+    let event = happened("session.state", "a", "a");
+    db.queue_events(vec![event], 9, 5_000_000).await.unwrap();
+    let told = due(&db, id, 4_700_000).await;
+    assert_eq!(told, [], "five minutes are a pause that is made");
+    assert_eq!(bodies(&due(&db, id, 4_699_999).await), ["a"]);
+}
+
+#[tokio::test]
+async fn what_waited_in_an_older_version_is_told_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut old = rusqlite::Connection::open(dir.path().join("haven.db")).unwrap();
+    rusqlite_migration::Migrations::from_slice(&crate::db::STEPS[..6])
+        .to_latest(&mut old)
+        .unwrap();
+    old.execute_batch(
+        "INSERT INTO webhooks (url, events, configured, created_at_ms) VALUES ('u', '[]', 0, 1);
+         INSERT INTO webhook_events (body) VALUES ('1'), ('2'), ('3');
+         INSERT INTO webhook_deliveries (webhook_id, event_id, lane, next_try_at_ms)
+         VALUES (1, 1, 'a', 5), (1, 2, 'a', 5), (1, 3, 'b', 5);",
+    )
+    .unwrap();
+    drop(old);
+    let db = Db::open(dir.path()).unwrap();
+    assert_eq!(db.webhooks().await.unwrap()[0].waiting, 3);
+    let first = due(&db, 1, 5).await;
+    assert_eq!(bodies(&first), ["1", "3"]);
+    db.delivered(1, first[0].event_id, 6, false).await.unwrap();
+    assert_eq!(bodies(&due(&db, 1, 6).await), ["2", "3"]);
+    db.close().await;
+}
+
+/// Steps of SQLite's machine that a statement takes.
+async fn steps(db: &Db, sql: &'static str, webhook_id: i64) -> i32 {
+    let steps = db.call("counting", move |connection| {
+        let mut statement = connection.prepare(sql)?;
+        let values = [webhook_id, i64::MAX, i64::MAX, 4];
+        let count = statement.parameter_count();
+        let values = rusqlite::params_from_iter(values.into_iter().take(count));
+        let mut rows = statement.query(values)?;
+        while rows.next()?.is_some() {}
+        drop(rows);
+        Ok(statement.get_status(rusqlite::StatementStatus::VmStep))
+    });
+    steps.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_long_queue_costs_no_more_than_a_short_one() {
+    let mut costs = Vec::new();
+    for queued in [40, 4000] {
+        let db = Db::in_memory();
+        let id = db.insert_webhook("u".into(), vec![], 1).await.unwrap();
+        let lane = |number: usize| ["a", "b", "c", "d"][number % 4];
+        let events = (0..queued).map(|number| happened("session.state", lane(number), "x"));
+        db.queue_events(events.collect(), 9999, 5).await.unwrap();
+        costs.push([steps(&db, DUE, id).await, steps(&db, NEXT, id).await]);
+    }
+    let [short, long] = costs[..] else {
+        unreachable!()
+    };
+    for (short, long) in short.into_iter().zip(long) {
+        assert!(long <= 2 * short, "{costs:?}");
+    }
 }

@@ -1,7 +1,11 @@
 //! The coins as this server knows them: from the database while that is fresh, else from the
 //! platform; from the database again while the platform can't be asked.
 
-use super::{Failure, Repeats, Upstream, looked_up::LookedUp};
+use super::{
+    Failure, Repeats, Upstream,
+    looked_up::LookedUp,
+    rows::{described, listed},
+};
 use crate::{
     Error, clock,
     config::Settings,
@@ -10,7 +14,7 @@ use crate::{
     shutdown::Shutdown,
 };
 use parking_lot::Mutex;
-use pumpfun_api::{Coin, Livestream, Mint};
+use pumpfun_api::{Livestream, Mint};
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::timeout};
 
@@ -54,6 +58,8 @@ pub(crate) struct Catalogue {
     coins: Lookups<Mint, Result<CoinRow, Failure>>,
     streams: Lookups<Mint, Result<Livestream, Failure>>,
     lists: Lookups<(), Result<Arc<LiveList>, Failure>>,
+    /// The same for the watch rules, where clients have used up their pace.
+    watched_lists: Lookups<(), Result<Arc<LiveList>, Failure>>,
 }
 
 /// What look-ups need.
@@ -91,6 +97,7 @@ impl Catalogue {
             coins: Lookups::default(),
             streams: Lookups::default(),
             lists: Lookups::default(),
+            watched_lists: Lookups::default(),
         }
     }
 
@@ -167,6 +174,16 @@ impl Catalogue {
         }
     }
 
+    /// What the platform says now about a stream's being live; none where it can't be asked or
+    /// doesn't say. For the watch rules, which ask again by themselves.
+    pub(crate) async fn says_live(&self, mint: &Mint) -> Option<bool> {
+        match self.shared.upstream.watched_livestream(mint).await {
+            Ok(stream) => stream.is_live,
+            Err(Failure::Unknown) => Some(false),
+            Err(Failure::Down(_) | Failure::HeldBack) => None,
+        }
+    }
+
     /// The coins that are live, in the platform's order.
     ///
     /// # Errors
@@ -183,21 +200,34 @@ impl Catalogue {
     /// regularly by itself. Nothing that is stale, and one request at most for each page.
     ///
     /// # Errors
-    /// Bad gateway when the platform can't be asked; the cause says why.
+    /// Bad gateway when the platform can't be asked; the cause says why. Unavailable where too much
+    /// is asked at once, which is no failure of the platform.
     pub(crate) async fn look(&self) -> Result<Arc<LiveList>, Error> {
         match self.shared.cached_list().await? {
-            Some(list) if self.shared.is_fresh_list(&list) => Ok(list),
-            _ => {
-                let looked = result(self.fetch_list(Repeats::None)).await;
-                Ok(looked.unwrap_or_else(|| Err(ending()))?)
-            }
+            Some(list) if self.shared.is_fresh_list(&list) => return Ok(list),
+            _ => {}
         }
+        let mut looked = result(self.fetch_list(Repeats::None)).await;
+        // The list was being asked for by a client, at the clients' pace.
+        if matches!(looked, Some(Err(Failure::HeldBack))) {
+            let own = self.fetch_list_among(&self.watched_lists, Repeats::None);
+            looked = result(own).await;
+        }
+        Ok(looked.unwrap_or_else(|| Err(ending()))?)
     }
 
     fn fetch_list(&self, repeats: Repeats) -> Pending<Result<Arc<LiveList>, Failure>> {
+        self.fetch_list_among(&self.lists, repeats)
+    }
+
+    fn fetch_list_among(
+        &self,
+        lookups: &Lookups<(), Result<Arc<LiveList>, Failure>>,
+        repeats: Repeats,
+    ) -> Pending<Result<Arc<LiveList>, Failure>> {
         let this = Arc::clone(&self.shared);
         let remember = |result: &Result<_, Failure>| result.is_err().then_some(FAILURE_PAUSE);
-        self.lists.start(&(), &self.shared.shutdown, remember, || {
+        lookups.start(&(), &self.shared.shutdown, remember, || {
             this.fetch_list(repeats)
         })
     }
@@ -231,6 +261,7 @@ impl Shared {
     async fn fetch_list(self: Arc<Self>, repeats: Repeats) -> Result<Arc<LiveList>, Failure> {
         let mut coins = Vec::new();
         let mut seen = HashSet::new();
+        let mut is_whole = false;
         for page in 0..MOST_PAGES {
             let page = self.upstream.live_page(page * PAGE, PAGE, repeats).await?;
             let before = coins.len();
@@ -243,9 +274,13 @@ impl Shared {
             });
             coins.extend(new);
             // A page that isn't full is the last; one that brings nothing new is no page.
-            if page.entries < PAGE as usize || coins.len() == before {
+            is_whole = page.entries < PAGE as usize || coins.len() == before;
+            if is_whole {
                 break;
             }
+        }
+        if !is_whole {
+            tracing::warn!(read = coins.len(), "more coins are live than are read");
         }
         let now_ms = (self.now_ms)();
         let rows: Vec<_> = coins.into_iter().map(|coin| listed(coin, now_ms)).collect();
@@ -337,10 +372,12 @@ fn is_fresh(at_ms: i64, now_ms: i64, for_ms: i64) -> bool {
     (0..for_ms).contains(&now_ms.saturating_sub(at_ms))
 }
 
+/// Whether a coin is live. Where the platform doesn't say, nothing is known of now.
 fn flag(found: Found<CoinRow>) -> Found<bool> {
+    let said = found.value.coin.is_currently_live;
     Found {
-        value: found.value.coin.is_currently_live.unwrap_or(false),
-        stale: found.stale,
+        value: said.unwrap_or(false),
+        stale: found.stale || said.is_none(),
     }
 }
 
@@ -350,40 +387,6 @@ fn ending() -> Failure {
 
 fn not_stored(error: &Error) {
     tracing::error!(error = error.chain(), "coins can't be stored");
-}
-
-/// A coin with what its stream's own description knows better.
-fn described(mut coin: Coin, stream: Result<Livestream, Failure>, now_ms: i64) -> CoinRow {
-    let mut started_at_ms = None;
-    match stream {
-        Ok(stream) => {
-            coin.is_currently_live = stream.is_live.or(coin.is_currently_live);
-            coin.num_participants = stream.num_participants.or(coin.num_participants);
-            coin.thumbnail = coin.thumbnail.or(stream.thumbnail);
-            coin.name = coin.name.or(stream.title);
-            let started = stream.stream_start_timestamp;
-            started_at_ms = started.and_then(|at_ms| i64::try_from(at_ms).ok());
-        }
-        Err(Failure::Unknown) => coin.is_currently_live = Some(false),
-        Err(Failure::Down(_) | Failure::HeldBack) => {}
-    }
-    CoinRow {
-        mint: coin.mint.clone().unwrap_or_default(),
-        started_at_ms: started_at_ms.filter(|_| coin.is_currently_live == Some(true)),
-        coin,
-        fetched_at_ms: now_ms,
-    }
-}
-
-/// A coin of the list of live ones.
-fn listed(mut coin: Coin, now_ms: i64) -> CoinRow {
-    coin.is_currently_live.get_or_insert(true);
-    CoinRow {
-        mint: coin.mint.clone().unwrap_or_default(),
-        coin,
-        started_at_ms: None,
-        fetched_at_ms: now_ms,
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{config::Layers, error::Kind, pumpfun::upstream::Platform};
 use futures_util::{FutureExt, future::BoxFuture};
-use pumpfun_api::{Error as Refusal, Join, LivePage, NotAsked};
+use pumpfun_api::{Coin, Error as Refusal, Join, LivePage, NotAsked};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
@@ -15,6 +15,10 @@ struct Fake {
     down: AtomicBool,
     limited: AtomicBool,
     live: AtomicU32,
+    /// It doesn't say whether a stream is live.
+    silent: AtomicBool,
+    /// It describes another stream than was asked for.
+    confused: AtomicBool,
 }
 
 impl Fake {
@@ -56,16 +60,17 @@ impl Platform for Arc<Fake> {
     }
 
     fn livestream<'a>(&'a self, _: &'a Mint) -> BoxFuture<'a, Result<Livestream, Refusal>> {
-        let stream = json!({"isLive": true, "numParticipants": 231, "streamStartTimestamp": 7});
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let stream = json!({
+            "isLive": (!is(&self.silent)).then_some(!is(&self.confused)),
+            "mintId": is(&self.confused).then(|| mint(0)),
+            "numParticipants": 231,
+            "streamStartTimestamp": 7,
+        });
         async { self.answer(serde_json::from_value(stream).unwrap()) }.boxed()
     }
 
-    fn live_page(
-        &self,
-        offset: u32,
-        limit: u32,
-        _: Repeats,
-    ) -> BoxFuture<'_, Result<LivePage, Refusal>> {
+    fn live_page(&self, offset: u32, limit: u32) -> BoxFuture<'_, Result<LivePage, Refusal>> {
         let live = self.live.load(Ordering::Relaxed);
         let numbers = offset.min(live)..(offset + limit).min(live);
         let page = LivePage {
@@ -101,6 +106,7 @@ fn catalogue(fake: &Arc<Fake>, db: &Db, now_ms: fn() -> i64) -> Catalogue {
         coins: Lookups::default(),
         streams: Lookups::default(),
         lists: Lookups::default(),
+        watched_lists: Lookups::default(),
     }
 }
 
@@ -136,8 +142,8 @@ async fn a_coin_is_asked_for_once_a_minute_however_many_want_it() {
     }
     assert_eq!(
         fake.coins.load(Ordering::Relaxed),
-        3,
-        "a failure is remembered"
+        2 + 2,
+        "a failure is met twice and remembered"
     );
 }
 
@@ -181,7 +187,7 @@ async fn the_list_is_read_to_its_end_and_kept_over_a_restart() {
     let later = catalogue(&fake, &db, || 60_000);
     let found = later.live().await.unwrap();
     assert_eq!((found.value.coins.len(), found.stale), (130, true));
-    assert_eq!(fake.pages.load(Ordering::Relaxed), 4);
+    assert_eq!(fake.pages.load(Ordering::Relaxed), 3 + 2);
 }
 
 #[tokio::test]
@@ -244,4 +250,47 @@ async fn what_was_fetched_is_shown_also_where_it_can_not_be_stored() {
     );
     let found = catalogue.coin(&mint(0).parse().unwrap()).await.unwrap();
     assert_eq!(found.value.coin.num_participants, Some(231));
+}
+
+#[tokio::test]
+async fn whether_a_stream_is_live_is_not_known_where_the_platform_does_not_say() {
+    let fake = Arc::new(Fake::default());
+    let mint: Mint = MINT.parse().unwrap();
+    let ask = async || {
+        let catalogue = catalogue(&fake, &Db::in_memory(), || 0);
+        let found = catalogue.is_live(&mint).await.unwrap();
+        ((found.value, found.stale), catalogue.says_live(&mint).await)
+    };
+    assert_eq!(ask().await, ((true, false), Some(true)));
+    fake.silent.store(true, Ordering::Relaxed);
+    assert_eq!(ask().await, ((false, true), None));
+    fake.silent.store(false, Ordering::Relaxed);
+    fake.confused.store(true, Ordering::Relaxed);
+    assert_eq!(ask().await, ((false, true), None));
+}
+
+#[tokio::test]
+async fn clients_that_look_much_up_keep_no_watch_rule_waiting() {
+    let (fake, db) = (Arc::new(Fake::default()), Db::in_memory());
+    fake.live.store(1, Ordering::Relaxed);
+    let catalogue = catalogue(&fake, &db, || 1_000);
+    let upstream = catalogue.upstream();
+    let mint: Mint = MINT.parse().unwrap();
+    let crowd = futures_util::future::join_all((0..60).map(|_| upstream.livestream(&mint)));
+    let watch = async {
+        // Once the crowd has come, which the order of polling makes sure.
+        tokio::task::yield_now().await;
+        // A client's failure is remembered, and is no answer to the rules.
+        assert!(catalogue.live().await.is_err());
+        let looked = catalogue.look().await.map(|list| list.coins.len());
+        (looked.unwrap(), catalogue.says_live(&mint).await)
+    };
+    let at_once = timeout(Duration::from_secs(4), async {
+        tokio::select! {
+            biased;
+            _ = crowd => unreachable!("the last of them wait for 5 s"),
+            watched = watch => watched,
+        }
+    });
+    assert_eq!(at_once.await.unwrap(), (1, Some(true)));
 }

@@ -56,17 +56,17 @@ impl<T> From<&Result<T, Error>> for Outcome {
     }
 }
 
-/// Calls since the server's start, repeats not counted.
+/// Requests since the server's start, repeats among them.
 #[derive(Debug, Default)]
 pub(crate) struct Counts([[AtomicU64; OUTCOMES.len()]; ENDPOINTS.len()]);
 
 impl Counts {
-    /// Counts one call.
+    /// Counts one request.
     pub(crate) fn add(&self, endpoint: Endpoint, outcome: Outcome) {
         self.0[endpoint as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many calls went so.
+    /// How many requests went so.
     pub(crate) fn get(&self, endpoint: Endpoint, outcome: Outcome) -> u64 {
         self.0[endpoint as usize][outcome as usize].load(Ordering::Relaxed)
     }

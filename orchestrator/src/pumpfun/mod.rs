@@ -4,6 +4,7 @@ mod catalogue;
 mod counts;
 mod looked_up;
 mod pace;
+mod rows;
 mod upstream;
 
 pub(crate) use catalogue::{Catalogue, Found};

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Time from one look-up to the next over a longer time, and so many may come at once.
 const LOOKS: (Duration, u32) = (Duration::from_millis(500), 20);
+/// Of what the watch rules need: clients that look much up don't keep them waiting.
+const WATCHES: (Duration, u32) = (Duration::from_millis(500), 20);
 /// Of the tokens for sessions that somebody starts.
 const STARTS: (Duration, u32) = (Duration::from_millis(250), 20);
 /// Of the tokens for sessions that lost their room.
@@ -17,6 +19,8 @@ const REJOINS: (Duration, u32) = (Duration::from_millis(250), 5);
 pub(super) enum Asking {
     /// Coins, streams, lists.
     Look,
+    /// The same, for the watch rules.
+    Watch,
     /// A token, for who starts a session.
     Start,
     /// A token, for a session that lost its room.
@@ -27,6 +31,7 @@ pub(super) enum Asking {
 #[derive(Debug)]
 pub(super) struct Limits {
     looks: Pace,
+    watches: Pace,
     starts: Pace,
     rejoins: Pace,
     /// The platform asked to wait until then with look-ups, and with tokens.
@@ -38,6 +43,7 @@ impl Limits {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             looks: Pace::new(LOOKS, now),
+            watches: Pace::new(WATCHES, now),
             starts: Pace::new(STARTS, now),
             rejoins: Pace::new(REJOINS, now),
             looks_paused_until: now,
@@ -53,6 +59,7 @@ impl Limits {
         self.open(asking, now)?;
         let pace = match asking {
             Asking::Look => &mut self.looks,
+            Asking::Watch => &mut self.watches,
             Asking::Start => &mut self.starts,
             Asking::Rejoin => &mut self.rejoins,
         };
@@ -65,7 +72,7 @@ impl Limits {
     /// Not yet: for how long.
     pub(super) fn open(&self, asking: Asking, now: Instant) -> Result<(), Duration> {
         let until = match asking {
-            Asking::Look => self.looks_paused_until,
+            Asking::Look | Asking::Watch => self.looks_paused_until,
             Asking::Start | Asking::Rejoin => self.joins_paused_until,
         };
         match until.saturating_duration_since(now) {
@@ -137,6 +144,18 @@ mod tests {
         let rejoins = (0..100).filter(|_| limits.take(Asking::Rejoin, start).is_ok());
         assert_eq!(rejoins.count(), 25);
         assert_eq!(limits.take(Asking::Start, start), Ok(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn watch_rules_wait_for_no_client() {
+        let start = Instant::now();
+        let mut limits = Limits::new(start);
+        let looks = (0..100).filter(|_| limits.take(Asking::Look, start).is_ok());
+        assert_eq!(looks.count(), 30);
+        assert_eq!(limits.take(Asking::Watch, start), Ok(Duration::ZERO));
+        limits.pause(start + Duration::from_secs(9), false);
+        let left = Err(Duration::from_secs(9));
+        assert_eq!(limits.take(Asking::Watch, start), left);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use super::{
 use crate::error::Kind;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use pumpfun_api::{Client, Coin, Error, Join, LivePage, Livestream, Mint};
+use pumpfun_api::{Client, Coin, Error, Join, LivePage, Livestream, Mint, NotAsked};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -22,10 +22,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const JOINS_AT_ONCE: usize = 6;
 const REJOINS_AT_ONCE: usize = 3;
 
+/// Longest pause before a request that came to nothing is sent once more; half of it at least.
+const REPEAT_PAUSE: Duration = Duration::from_millis(250);
+
 /// Whether a request that failed is sent again at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeats {
-    /// With growing pauses, for as long as who waits for it has patience.
+    /// Once, at its turn, unless the platform asks to wait.
     Some,
     /// No: it is sent regularly anyway.
     None,
@@ -37,12 +40,7 @@ pub(crate) trait Platform: Send + Sync {
     fn coin<'a>(&'a self, mint: &'a Mint) -> BoxFuture<'a, Result<Coin, Error>>;
     fn livestream<'a>(&'a self, mint: &'a Mint) -> BoxFuture<'a, Result<Livestream, Error>>;
     /// A page of the coins that are live, nsfw ones among them.
-    fn live_page(
-        &self,
-        offset: u32,
-        limit: u32,
-        repeats: Repeats,
-    ) -> BoxFuture<'_, Result<LivePage, Error>>;
+    fn live_page(&self, offset: u32, limit: u32) -> BoxFuture<'_, Result<LivePage, Error>>;
 }
 
 impl Platform for Client {
@@ -58,17 +56,8 @@ impl Platform for Client {
         Box::pin(self.livestream(mint))
     }
 
-    fn live_page(
-        &self,
-        offset: u32,
-        limit: u32,
-        repeats: Repeats,
-    ) -> BoxFuture<'_, Result<LivePage, Error>> {
-        let client = match repeats {
-            Repeats::Some => self.clone(),
-            Repeats::None => self.without_repeats(),
-        };
-        Box::pin(async move { client.live_page(offset, limit, true).await })
+    fn live_page(&self, offset: u32, limit: u32) -> BoxFuture<'_, Result<LivePage, Error>> {
+        Box::pin(self.live_page(offset, limit, true))
     }
 }
 
@@ -116,6 +105,13 @@ impl From<Failure> for crate::Error {
     }
 }
 
+/// Why a request has no answer.
+enum Refused {
+    /// It wasn't sent: when it may come again.
+    HeldBack(Duration),
+    Failed(Error),
+}
+
 /// The platform, behind limits for all.
 pub(crate) struct Upstream {
     platform: Arc<dyn Platform>,
@@ -126,6 +122,7 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
+    /// `platform` sends each request once: who repeats is this one, which knows everybody's pace.
     pub(crate) fn new(platform: impl Platform + 'static) -> Self {
         Self {
             platform: Arc::new(platform),
@@ -146,32 +143,25 @@ impl Upstream {
     /// # Errors
     /// As [`Client::join`]; [`Error::RateLimited`] also where the request is held back.
     pub(crate) async fn join(&self, mint: &Mint, joining: Joining) -> Result<Join, Error> {
-        let held_back = |wait: Duration| {
-            self.counts.add(Endpoint::Join, Outcome::HeldBack);
-            tracing::info!(%mint, ?joining, ?wait, "a request for a token is held back");
-            Error::RateLimited {
-                retry_after: Some(wait),
+        let how = (joining.into(), Repeats::Some);
+        let sent = self.send(Endpoint::Join, how, || self.platform.join(mint));
+        sent.await.map_err(|refused| match refused {
+            Refused::HeldBack(wait) => {
+                tracing::info!(%mint, ?joining, ?wait, "a request for a token is held back");
+                Error::RateLimited {
+                    retry_after: Some(wait),
+                }
             }
-        };
-        let turn = self.limits.lock().take(joining.into(), Instant::now());
-        sleep(turn.map_err(held_back)?).await;
-        let Ok(_places) = timeout(LONGEST_WAIT, self.places(joining)).await else {
-            return Err(held_back(LONGEST_WAIT));
-        };
-        self.still_open(Asking::from(joining)).map_err(held_back)?;
-        let result = self.platform.join(mint).await;
-        self.counts.add(Endpoint::Join, Outcome::from(&result));
-        if let Err(Error::RateLimited { retry_after }) = &result {
-            self.pause(Endpoint::Join, *retry_after);
-        }
-        result
+            Refused::Failed(error) => error,
+        })
     }
 
     /// Places among the requests for tokens that are on their way. The semaphores are never closed.
-    async fn places(&self, joining: Joining) -> [Option<SemaphorePermit<'_>>; 2] {
-        let among_rejoins = match joining {
-            Joining::Start => None,
-            Joining::Rejoin => self.rejoins.acquire().await.ok(),
+    async fn places(&self, asking: Asking) -> [Option<SemaphorePermit<'_>>; 2] {
+        let among_rejoins = match asking {
+            Asking::Look | Asking::Watch => return [None, None],
+            Asking::Start => None,
+            Asking::Rejoin => self.rejoins.acquire().await.ok(),
         };
         [among_rejoins, self.joins.acquire().await.ok()]
     }
@@ -181,24 +171,40 @@ impl Upstream {
     /// # Errors
     /// Why there is none.
     pub(crate) async fn coin(&self, mint: &Mint) -> Result<Coin, Failure> {
-        let coin = self.ask(Endpoint::Coin, self.platform.coin(mint)).await?;
-        if coin.mint.as_deref() != Some(mint.as_str()) {
-            let why = "the answer isn't about the coin that was asked for";
-            return Err(Failure::Down(why.into()));
-        }
+        let how = (Asking::Look, Repeats::Some);
+        let asked = self.ask(Endpoint::Coin, how, || self.platform.coin(mint));
+        let coin = asked.await?;
+        check_subject(mint, coin.mint.as_deref())?;
         Ok(coin)
     }
 
-    /// A coin's livestream.
+    /// A coin's livestream. An answer about another is no answer.
     ///
     /// # Errors
     /// Why there is no answer; unknown while it is offline.
     pub(crate) async fn livestream(&self, mint: &Mint) -> Result<Livestream, Failure> {
-        self.ask(Endpoint::Livestream, self.platform.livestream(mint))
-            .await
+        self.stream(mint, (Asking::Look, Repeats::Some)).await
     }
 
-    /// A page of the coins that are live now.
+    /// The same for the watch rules, which come again by themselves.
+    ///
+    /// # Errors
+    /// As [`Upstream::livestream`].
+    pub(crate) async fn watched_livestream(&self, mint: &Mint) -> Result<Livestream, Failure> {
+        self.stream(mint, (Asking::Watch, Repeats::None)).await
+    }
+
+    async fn stream(&self, mint: &Mint, how: (Asking, Repeats)) -> Result<Livestream, Failure> {
+        let asked = self.ask(Endpoint::Livestream, how, || self.platform.livestream(mint));
+        let stream = asked.await?;
+        // Which one it is about may be left out.
+        if stream.mint_id.is_some() {
+            check_subject(mint, stream.mint_id.as_deref())?;
+        }
+        Ok(stream)
+    }
+
+    /// A page of the coins that are live now; for the watch rules, where nobody waits for it.
     ///
     /// # Errors
     /// Why there is none.
@@ -208,8 +214,13 @@ impl Upstream {
         limit: u32,
         repeats: Repeats,
     ) -> Result<LivePage, Failure> {
-        let call = self.platform.live_page(offset, limit, repeats);
-        self.ask(Endpoint::CurrentlyLive, call).await
+        let asking = match repeats {
+            Repeats::Some => Asking::Look,
+            Repeats::None => Asking::Watch,
+        };
+        let page = || self.platform.live_page(offset, limit);
+        self.ask(Endpoint::CurrentlyLive, (asking, repeats), page)
+            .await
     }
 
     /// How long the platform still wants to be left alone.
@@ -222,32 +233,69 @@ impl Upstream {
         self.still_open(Asking::Rejoin).err().unwrap_or_default()
     }
 
-    async fn ask<T>(
+    /// Sends a request at its turn, and again where the first try came to nothing that lasts.
+    async fn send<'a, T>(
         &self,
         endpoint: Endpoint,
-        call: BoxFuture<'_, Result<T, Error>>,
-    ) -> Result<T, Failure> {
-        let turn = self.limits.lock().take(Asking::Look, Instant::now());
-        sleep(turn.map_err(|wait| self.held_back(endpoint, wait))?).await;
+        (asking, repeats): (Asking, Repeats),
+        call: impl Fn() -> BoxFuture<'a, Result<T, Error>>,
+    ) -> Result<T, Refused> {
+        let error = match self.send_once(endpoint, asking, &call).await {
+            Err(Refused::Failed(error)) if repeats == Repeats::Some && is_passing(&error) => error,
+            result => return result,
+        };
+        tracing::debug!(?endpoint, %error, "asking pump.fun again");
+        sleep(REPEAT_PAUSE.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+        match self.send_once(endpoint, asking, &call).await {
+            // Why the first try failed says more.
+            Err(Refused::HeldBack(_)) => Err(Refused::Failed(error)),
+            result => result,
+        }
+    }
+
+    async fn send_once<'a, T>(
+        &self,
+        endpoint: Endpoint,
+        asking: Asking,
+        call: &impl Fn() -> BoxFuture<'a, Result<T, Error>>,
+    ) -> Result<T, Refused> {
+        let held_back = |wait| {
+            self.counts.add(endpoint, Outcome::HeldBack);
+            Refused::HeldBack(wait)
+        };
+        let turn = self.limits.lock().take(asking, Instant::now());
+        sleep(turn.map_err(held_back)?).await;
+        let Ok(_places) = timeout(LONGEST_WAIT, self.places(asking)).await else {
+            return Err(held_back(LONGEST_WAIT));
+        };
         // The platform may have asked to wait meanwhile.
-        self.still_open(Asking::Look)
-            .map_err(|wait| self.held_back(endpoint, wait))?;
-        let result = call.await;
+        self.still_open(asking).map_err(held_back)?;
+        let result = call().await;
         self.counts.add(endpoint, Outcome::from(&result));
-        result.map_err(|error| match error {
-            Error::NotLive => Failure::Unknown,
-            error => {
-                if let Error::RateLimited { retry_after } = &error {
-                    self.pause(endpoint, *retry_after);
-                }
+        if let Err(Error::RateLimited { retry_after }) = &result {
+            self.pause(endpoint, *retry_after);
+        }
+        result.map_err(Refused::Failed)
+    }
+
+    async fn ask<'a, T>(
+        &self,
+        endpoint: Endpoint,
+        how: (Asking, Repeats),
+        call: impl Fn() -> BoxFuture<'a, Result<T, Error>>,
+    ) -> Result<T, Failure> {
+        let sent = self.send(endpoint, how, call).await;
+        sent.map_err(|refused| match refused {
+            Refused::HeldBack(wait) => self.held_back(wait),
+            Refused::Failed(Error::NotLive) => Failure::Unknown,
+            Refused::Failed(error) => {
                 tracing::warn!(?endpoint, %error, "pump.fun gave no answer");
                 Failure::Down(error.to_string())
             }
         })
     }
 
-    fn held_back(&self, endpoint: Endpoint, wait: Duration) -> Failure {
-        self.counts.add(endpoint, Outcome::HeldBack);
+    fn held_back(&self, wait: Duration) -> Failure {
         match self.still_open(Asking::Look) {
             Ok(()) => Failure::HeldBack,
             Err(_) => Failure::Down(format!("pump.fun asks to wait for {} s", wait.as_secs())),
@@ -267,6 +315,30 @@ impl Upstream {
         // Rooms are opened by the host that describes streams.
         let joins = matches!(endpoint, Endpoint::Join | Endpoint::Livestream);
         self.limits.lock().pause(Instant::now() + pause, joins);
+    }
+}
+
+/// Whether an answer names this mint.
+///
+/// # Errors
+/// Down: an answer about another is none.
+fn check_subject(mint: &Mint, named: Option<&str>) -> Result<(), Failure> {
+    match named == Some(mint.as_str()) {
+        true => Ok(()),
+        false => {
+            let why = "the answer isn't about the coin that was asked for";
+            Err(Failure::Down(why.into()))
+        }
+    }
+}
+
+/// Whether the same request may be answered in a moment. Who is asked to wait waits.
+fn is_passing(error: &Error) -> bool {
+    match error {
+        Error::NotAsked(NotAsked::Transport(_) | NotAsked::TimedOut) => true,
+        // 408 says that the request came too slowly.
+        Error::NotAsked(NotAsked::Status(status)) => *status >= 500 || *status == 408,
+        _ => false,
     }
 }
 

@@ -42,7 +42,7 @@ impl Platform for Arc<Fake> {
         async { Err(Error::NotLive) }.boxed()
     }
 
-    fn live_page(&self, _: u32, _: u32, _: Repeats) -> BoxFuture<'_, Result<LivePage, Error>> {
+    fn live_page(&self, _: u32, _: u32) -> BoxFuture<'_, Result<LivePage, Error>> {
         async { Ok(LivePage::default()) }.boxed()
     }
 }

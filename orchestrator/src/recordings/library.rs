@@ -86,12 +86,7 @@ impl Library {
         extension: &str,
         at_ms: i64,
     ) -> Result<Reservation, Error> {
-        let (this, dir) = (self.clone(), self.dir.clone());
-        let checked = move || {
-            std::fs::create_dir_all(&dir).map_err(|error| unusable(&dir).caused_by(error))?;
-            this.check_space(&dir)
-        };
-        self.look(&self.dir, checked).await??;
+        self.check_free().await?;
         self.name_in(&self.dir, key, extension, at_ms).await
     }
 
@@ -167,6 +162,19 @@ impl Library {
             }
         }
         Err(Error::internal("naming a recording", "no name is free"))
+    }
+
+    /// Whether there is a folder with space for a recording now.
+    ///
+    /// # Errors
+    /// As [`Library::new_file`].
+    pub(crate) async fn check_free(&self) -> Result<(), Error> {
+        let (this, dir) = (self.clone(), self.dir.clone());
+        let checked = move || {
+            std::fs::create_dir_all(&dir).map_err(|error| unusable(&dir).caused_by(error))?;
+            this.check_space(&dir)
+        };
+        self.look(&self.dir, checked).await?
     }
 
     fn reserve(&self, dir: &Path, name: &str, extension: &str) -> Option<Reservation> {

@@ -3,7 +3,8 @@
 use super::{
     address::{self, PublicOnly},
     intake::{Batch, Intake},
-    sender::{self, Sender},
+    receiver::{self, Receiver},
+    sender::{self, Recipient, Sender},
     signature::Key,
 };
 use crate::{
@@ -39,22 +40,6 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How often it is looked whether they are all taken.
 const LAST_LOOK: Duration = Duration::from_millis(20);
-
-/// A receiver as others see it.
-#[derive(Clone, Debug)]
-pub(crate) struct Receiver {
-    pub(crate) row: WebhookRow,
-}
-
-impl Receiver {
-    /// Its address without what only the receiver should know.
-    pub(crate) fn shown_url(&self) -> String {
-        match self.row.url.split_once(['?', '#']) {
-            Some((address, _)) => format!("{address}?…"),
-            None => self.row.url.clone(),
-        }
-    }
-}
 
 /// Counts since the server's start.
 #[derive(Debug, Default)]
@@ -205,7 +190,7 @@ impl Webhooks {
     pub(crate) async fn add(
         &self,
         url: &str,
-        events: Vec<String>,
+        mut events: Vec<String>,
     ) -> Result<(Receiver, bool), Error> {
         let url = address::parse(url)?;
         if let Some(unknown) = events.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
@@ -213,6 +198,7 @@ impl Webhooks {
             let message = format_args!("names an unknown event ({unknown}): known are {known}");
             return Err(Error::field("events", message));
         }
+        receiver::put_in_order(&mut events);
         if !self.shared.allow_private {
             address::check_public(&url).await?;
         }
@@ -223,7 +209,7 @@ impl Webhooks {
         let receivers = self.receivers().await?;
         let url = url.to_string();
         if let Some(known) = receivers.iter().find(|known| known.row.url == url) {
-            return match known.row.events == events {
+            return match known.is_told(&events) {
                 true => Ok((known.clone(), true)),
                 false => Err(other_receiver(known.row.id)),
             };
@@ -294,14 +280,13 @@ impl Webhooks {
             news: Arc::default(),
             ending: self.shared.ending.child_token(),
         };
-        let sender = Sender {
-            shared: Arc::clone(&self.shared),
+        let to = Recipient {
             webhook_id: row.id,
             url,
             configured: row.configured,
-            news: Arc::clone(&running.news),
-            ending: running.ending.clone(),
         };
+        let (shared, news) = (Arc::clone(&self.shared), Arc::clone(&running.news));
+        let sender = Sender::new(shared, to, news, running.ending.clone());
         self.shared.senders.lock().insert(row.id, running);
         self.shared.tasks.spawn(sender.run());
     }

@@ -7,8 +7,10 @@
 mod address;
 mod hub;
 mod intake;
+mod receiver;
 mod sender;
 mod signature;
 
 pub(crate) use address::parse as parse_url;
-pub(crate) use hub::{Receiver, Webhooks};
+pub(crate) use hub::Webhooks;
+pub(crate) use receiver::Receiver;

@@ -6,6 +6,7 @@ pub(crate) mod commands;
 pub(crate) mod discovery;
 pub(crate) mod events;
 pub(crate) mod schema;
+pub(crate) mod watching;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
