@@ -58,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) worker: PathBuf,
     /// How many files the server may open.
     pub(crate) open_files: Option<u32>,
+    /// Where its log goes; none: to the test's own.
+    pub(crate) log: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -68,6 +70,7 @@ impl Default for Options {
             data: Arc::new(tempfile::tempdir().unwrap()),
             worker: fake_worker(),
             open_files: None,
+            log: None,
         }
     }
 }
@@ -116,6 +119,9 @@ impl Options {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
+        if let Some(path) = &self.log {
+            command.stderr(std::fs::File::create(path).unwrap());
+        }
         command
     }
 
@@ -233,8 +239,13 @@ impl Server {
         self.data.path().join("recordings")
     }
 
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
+        let pid = i32::try_from(self.pid()).unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
