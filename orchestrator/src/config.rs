@@ -19,6 +19,7 @@ use crate::{
     error::Kind,
     recordings::{check_default_format, check_default_quality},
     secret::Secret,
+    tls::TlsFiles,
     worker::Timings,
 };
 use pumpfun_api::Endpoints;
@@ -64,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) pumpfun: Endpoints,
     pub(crate) timings: Timings,
     pub(crate) webhooks: WebhookConfig,
+    /// None: connections aren't encrypted.
+    pub(crate) tls: Option<TlsFiles>,
     /// What the command line and the environment say.
     pub(crate) given: Options,
     /// What the file says.
@@ -92,6 +95,7 @@ impl Config {
         let (sources, home) = ([&given, &file], places.home.as_deref());
         let api_token = required_token(listen, &merged, sources, home)?;
         let webhooks = WebhookConfig::resolve(&merged, sources, home)?;
+        let tls = tls_files(&merged, home)?;
         let origins = OriginPolicy::new(&merged.allowed_origins)
             .map_err(|error| invalid(&format!("allowed_origins: {error}")))?;
         let pumpfun = Endpoints::from_lookup(|name| merged.pumpfun_url(name))
@@ -122,6 +126,7 @@ impl Config {
             pumpfun,
             timings: Timings::default(),
             webhooks,
+            tls,
             given,
             file,
         })
@@ -261,6 +266,22 @@ fn secret(
         }
     }
     Ok(None)
+}
+
+/// The certificate and its key, which go together.
+fn tls_files(options: &Options, home: Option<&Path>) -> Result<Option<TlsFiles>, Error> {
+    let place = |path: &PathBuf| absolute(expand_home(path, home));
+    match (&options.tls_cert, &options.tls_key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles {
+            cert: place(cert),
+            key: place(key),
+        })),
+        (None, None) => Ok(None),
+        _ => Err(invalid(
+            "TLS needs a certificate and its key: set tls_cert (--tls-cert) and tls_key \
+             (--tls-key), or neither",
+        )),
+    }
 }
 
 /// The sources of what can be changed while the server runs.

@@ -24,6 +24,7 @@ mod secret;
 mod service_manager;
 mod sessions;
 mod shutdown;
+mod tls;
 mod watch;
 mod webhooks;
 mod worker;

@@ -4,16 +4,19 @@
 use crate::{
     api::{Peer, Service},
     shutdown::Shutdown,
+    tls::Tls,
 };
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use viewer_socket::{limit_silence, tune_tcp};
 
@@ -26,14 +29,24 @@ const RESERVED_FILES: std::ops::RangeInclusive<u64> = 64..=2048;
 /// A peer that is gone, or takes nothing of an answer, keeps its connection for so long. Browsers
 /// read a film that is paused in spurts, and ask again for the rest.
 const SILENCE_LIMIT: Duration = Duration::from_secs(180);
-/// A client that takes longer to send its request's head is dropped.
+/// A client that takes longer to send its request's head, or for TLS's handshake, is dropped.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How a TLS connection begins: with a record of the handshake (RFC 8446, 5.1).
+const HANDSHAKE: u8 = 22;
+/// What who speaks HTTP to a port of TLS is told.
+const SPEAKS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+    content-type: text/plain\r\ncontent-length: 38\r\n\r\nThis port speaks TLS: ask by https://\n";
 /// How long requests in progress may take once the server ends.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Accepts connections until the server ends. They are tasks of the tracker, which end soon after
 /// that too: idle ones at once, those with a request in progress within [`GRACE`].
-pub(crate) async fn serve(listener: TcpListener, service: Service, shutdown: Shutdown) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    service: Service,
+    shutdown: Shutdown,
+) {
     let places = Arc::new(Semaphore::new(connections()));
     loop {
         let accepted = tokio::select! {
@@ -49,8 +62,9 @@ pub(crate) async fn serve(listener: TcpListener, service: Service, shutdown: Shu
         };
         let peer = Peer { remote, local };
         let (service, ending) = (service.clone(), shutdown.token.clone());
+        let tls = tls.clone();
         shutdown.tasks.spawn(async move {
-            connection(tcp, (peer, place), service, ending).await;
+            connection(tcp, tls, (peer, place), service, ending).await;
         });
     }
 }
@@ -126,10 +140,10 @@ async fn accept(
     }
 }
 
-/// Serves one connection until it ends or becomes a WebSocket, which is another task's. HTTP/1
-/// alone: without TLS no browser or proxy speaks HTTP/2.
+/// Serves one connection until it ends or becomes a WebSocket, which is another task's.
 async fn connection(
     tcp: TcpStream,
+    tls: Option<Tls>,
     (peer, place): (Peer, Place),
     service: Service,
     ending: CancellationToken,
@@ -142,6 +156,49 @@ async fn connection(
     if !said_something {
         return;
     }
+    let Some(tls) = tls else {
+        return http(tcp, (peer, place), service, ending).await;
+    };
+    let shaken = tokio::select! {
+        () = ending.cancelled() => return,
+        shaken = timeout(HEADER_TIMEOUT, shake_hands(tcp, &tls)) => shaken,
+    };
+    match shaken {
+        Ok(Ok(Some(stream))) => http(stream, (peer, place), service, ending).await,
+        Ok(Ok(None)) => {}
+        // Every scanner of the internet comes by.
+        Ok(Err(error)) => tracing::debug!(remote = %peer.remote, %error, "no TLS connection"),
+        Err(_) => tracing::debug!(remote = %peer.remote, "a TLS handshake took too long"),
+    }
+}
+
+/// The encrypted connection; none where the client speaks HTTP, and was told so.
+async fn shake_hands(tcp: TcpStream, tls: &Tls) -> std::io::Result<Option<TlsStream<TcpStream>>> {
+    let mut first = [0];
+    if tcp.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
+        refuse(tcp).await?;
+        return Ok(None);
+    }
+    tls.acceptor().accept(tcp).await.map(Some)
+}
+
+/// Says that the port speaks TLS. What was asked is read, or the answer would be lost with the
+/// connection (RFC 9112, 9.6).
+async fn refuse(mut tcp: TcpStream) -> std::io::Result<()> {
+    tcp.write_all(SPEAKS_TLS).await?;
+    tcp.shutdown().await?;
+    let mut ignored = [0; 1024];
+    while tcp.read(&mut ignored).await? > 0 {}
+    Ok(())
+}
+
+/// HTTP/1 alone: WebSockets are opened over it, and without TLS no browser or proxy speaks HTTP/2.
+async fn http(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    (peer, place): (Peer, Place),
+    service: Service,
+    ending: CancellationToken,
+) {
     let with_peer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(place.clone());
@@ -150,7 +207,7 @@ async fn connection(
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(tcp), with_peer)
+        .serve_connection(TokioIo::new(stream), with_peer)
         .with_upgrades();
     let mut http = pin!(http);
     let served = tokio::select! {

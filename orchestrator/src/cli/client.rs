@@ -68,12 +68,19 @@ impl Client {
         let fail = |error: Box<dyn std::error::Error + Send + Sync>| {
             Error::internal("setting up the client of the server", error)
         };
+        let scheme = if config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let own = format!("{scheme}://{}", reachable(config.listen));
         let base = match &args.server {
             Some(url) => url.clone(),
-            None => Url::parse(&format!("http://{}", reachable(config.listen)))
-                .map_err(|error| fail(error.into()))?,
+            None => Url::parse(&own).map_err(|error| fail(error.into()))?,
         };
         let http = reqwest::Client::builder()
+            // Our own server's certificate is for its public name, not for this machine's address.
+            .tls_danger_accept_invalid_certs(args.server.is_none() && config.tls.is_some())
             .timeout(LIMIT)
             .connect_timeout(CONNECT_LIMIT)
             .no_proxy()

@@ -5,6 +5,7 @@ use crate::{
     Error,
     api::{Gate, GateSlot},
     config::{Config, ServeArgs, Store, keys},
+    tls::Tls,
 };
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ pub(super) struct Reloader {
     pub(super) store: Arc<Store>,
     pub(super) gate: GateSlot,
     pub(super) log: LogControl,
+    pub(super) tls: Option<Tls>,
 }
 
 impl Reloader {
@@ -32,6 +34,9 @@ impl Reloader {
 
     async fn take_over(&mut self) -> Result<(), Error> {
         let config = Config::resolve(&self.args, |name| std::env::var(name).ok())?;
+        if let Some(tls) = &self.tls {
+            tls.reload().await?;
+        }
         self.store.reload(config.layers.clone()).await?;
         // Viewers' sockets know the origins that there were at the start.
         let origins = self.config.origins.clone();

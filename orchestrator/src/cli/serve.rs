@@ -21,6 +21,7 @@ use crate::{
     service_manager::ServiceManager,
     sessions::{Context, Registry, Sources, keeper},
     shutdown::{Asked, Shutdown, Signals},
+    tls::Tls,
     webhooks::Webhooks,
     worker::Workers,
 };
@@ -64,6 +65,7 @@ async fn serve(args: &ServeArgs, config: Config, log: LogControl) -> Result<(), 
         Signals::catch().map_err(|error| Error::internal("catching signals", error))?;
     make_private_dir(&config.data_dir)?;
     let _lock = lock(&config.data_dir)?;
+    let tls = config.tls.clone().map(Tls::open).transpose()?;
     let db = Db::open(&config.data_dir)?;
     let shutdown = Shutdown::default();
     let workers = Arc::new(workers(&config, &shutdown));
@@ -99,9 +101,9 @@ async fn serve(args: &ServeArgs, config: Config, log: LogControl) -> Result<(), 
     shutdown.spawn(keeping);
     shutdown.spawn(recovery);
     shutdown.spawn(look_at_worker(registry.clone()));
-    let serving = listener::serve(listener, service, shutdown.clone());
+    let serving = listener::serve(listener, tls.clone(), service, shutdown.clone());
     shutdown.tasks.spawn(serving);
-    announce(&format!("listening on http://{address}"));
+    announce_address(address, tls.as_ref(), &shutdown);
 
     let reloader = Reloader {
         args: args.clone(),
@@ -109,6 +111,7 @@ async fn serve(args: &ServeArgs, config: Config, log: LogControl) -> Result<(), 
         store,
         gate,
         log,
+        tls,
     };
     let manager = ServiceManager::from_lookup(|name| std::env::var(name).ok());
     manager.ready();
@@ -117,6 +120,18 @@ async fn serve(args: &ServeArgs, config: Config, log: LogControl) -> Result<(), 
     manager.stopping();
     end((registry, webhooks), &shutdown, db).await;
     Ok(())
+}
+
+/// Says where it is served, and has the certificate looked after.
+fn announce_address(address: SocketAddr, tls: Option<&Tls>, shutdown: &Shutdown) {
+    let scheme = match tls {
+        Some(tls) => {
+            shutdown.spawn(tls.clone().watch());
+            "https"
+        }
+        None => "http",
+    };
+    announce(&format!("listening on {scheme}://{address}"));
 }
 
 /// Who starts workers and asks them, as it is configured.

@@ -132,6 +132,12 @@ options! {
     #[arg(long = "allowed-host", env = "HAVEN_ALLOWED_HOSTS", value_delimiter = ',',
           value_name = "HOST")]
     allowed_hosts: Vec<String>,
+    /// Certificate chain (PEM) to serve with TLS; read again when it is renewed
+    #[arg(long, env = "HAVEN_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM, mode 0600 or 0640)
+    #[arg(long, env = "HAVEN_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// The worker's executable [default: haven-worker beside this one]
     #[arg(long, env = "HAVEN_WORKER", value_name = "FILE")]
     worker: Option<PathBuf>,

@@ -130,7 +130,8 @@ impl Options {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
         let line = line.expect("the server ended before it listened");
-        let address = line.strip_prefix("listening on http://").unwrap();
+        let address = line.strip_prefix("listening on ").unwrap();
+        let (_, address) = address.split_once("://").unwrap();
         Server {
             child,
             address: address.parse().unwrap(),

@@ -2,6 +2,7 @@
 
 mod access;
 mod browser;
+mod certificate;
 mod clip;
 mod error;
 mod livekit_server;
@@ -21,6 +22,7 @@ mod webhooks;
 
 pub use access::{Keys, Role};
 pub use browser::{Browser, Page};
+pub use certificate::Certificate;
 pub use clip::{Clip, ClipSpec, Codec};
 pub use error::{Result, RigError, within};
 pub use livekit_server::LiveKitServer;

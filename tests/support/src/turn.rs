@@ -1,12 +1,13 @@
 //! The TURN server that livekit-server has inside, reached by each of its transports.
 
 use crate::access::Keys;
+use crate::certificate::Certificate;
 use crate::error::{Result, RigError};
 use crate::livekit_server::LiveKitServer;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Validity of the credentials that the rig makes.
@@ -58,7 +59,7 @@ impl Turn {
                 .map_err(RigError::io("making a folder for certificates"))?,
         };
         if transport == TurnTransport::Tls {
-            write_certificate(&turn.certificate(), &turn.key())?;
+            Certificate::new(&["127.0.0.1"])?.write(&turn.certificate(), &turn.key())?;
         }
         Ok(turn)
     }
@@ -150,14 +151,6 @@ impl Turn {
         let password = format!("{}|{participant}|{expiry}", self.keys.secret);
         (username, base62(&Sha256::digest(password)))
     }
-}
-
-fn write_certificate(certificate: &Path, key: &Path) -> Result<()> {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])
-        .map_err(|error| RigError::unexpected("making a certificate", error))?;
-    std::fs::write(certificate, made.cert.pem())
-        .and_then(|()| std::fs::write(key, made.signing_key.serialize_pem()))
-        .map_err(RigError::io("writing a certificate"))
 }
 
 /// The variant of base 62 that livekit-server uses (`github.com/jxskiss/base62`): six bits a

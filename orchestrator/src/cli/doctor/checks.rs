@@ -6,6 +6,7 @@ use crate::{
     config::{Config, Layer},
     folders,
     recordings::{free_bytes, known_formats},
+    tls::Tls,
     worker::Workers,
 };
 use haven_wire::Probe;
@@ -115,6 +116,17 @@ fn formats(probe: &Probe) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The certificate and its key.
+pub(super) fn certificate(config: &Config, findings: &mut Vec<Finding>) {
+    let Some(files) = &config.tls else {
+        return;
+    };
+    findings.push(match Tls::open(files.clone()) {
+        Ok(_) => Finding::good("certificate", files.cert.display().to_string()),
+        Err(error) => Finding::bad("certificate", error.chain()),
+    });
 }
 
 /// The folders, and the space on their disks.

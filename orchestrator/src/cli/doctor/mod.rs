@@ -130,6 +130,7 @@ async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     checks::worker(&config, &workers, &mut findings).await;
     checks::folders(&config, &mut findings);
     checks::address(&config, &mut findings).await;
+    checks::certificate(&config, &mut findings);
     checks::limits(&mut findings);
     if !args.offline {
         checks::neighbours(&config, &mut findings).await;
