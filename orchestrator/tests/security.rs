@@ -392,18 +392,16 @@ fn write_private(path: &Path, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-#[tokio::test]
-async fn planted_secrets_are_in_no_log_answer_argument_or_environment() {
-    let dir = tempfile::tempdir().unwrap();
-    let token = write_private(&dir.path().join("token"), &format!("{TOKEN}\n"));
+/// A server that knows all the planted values, each as an operator gives it, and where its log is.
+async fn planted(dir: &Path, upstream: &Upstream) -> (Server, PathBuf) {
+    let token = write_private(&dir.join("token"), &format!("{TOKEN}\n"));
     let text = format!(
         "api_token_file = '{token}'\nlivekit_url = 'ws://127.0.0.1:1'\nlivekit_api_key = 'key'\n\
          livekit_api_secret = '{SECRET}'\nwebhook_api_key = 'key'\n\
          webhook_api_secret = '{HOOKS}'\nwebhook_urls = ['http://127.0.0.1:9/{HOOKS}']\n"
     );
-    let config = write_private(&dir.path().join("haven.toml"), &text);
-    let log = dir.path().join("log");
-    let upstream = Upstream::start().await;
+    let config = write_private(&dir.join("haven.toml"), &text);
+    let log = dir.join("log");
     let server = Options {
         log: Some(log.clone()),
         ..upstream.options()
@@ -414,6 +412,14 @@ async fn planted_secrets_are_in_no_log_answer_argument_or_environment() {
         .arg(&config)
         .start()
         .await;
+    (server, log)
+}
+
+#[tokio::test]
+async fn planted_secrets_are_in_no_log_answer_argument_or_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start().await;
+    let (server, log) = planted(dir.path(), &upstream).await;
     let right = format!("Bearer {TOKEN}");
     let authorized = [("authorization", &*right)];
     let send = async |method: Method, path: &str, body: Value| {
