@@ -159,17 +159,18 @@ async fn answers_about_a_recording_are_as_promised() {
     server.stop().await;
 }
 
-#[tokio::test]
-async fn a_recording_is_made_as_it_is_asked_for_and_otherwise_as_is_configured() {
-    let server = Options::default().livekit().start().await;
-    let record = async |room: &str, mut body: Value| {
-        server.start_room(room).await;
-        body["room_name"] = room.into();
-        let started = server.ok(RECORD, body).await;
-        server.ok(END, json!({"room_name": room})).await;
-        started
-    };
-    for (number, (body, format, video, audio, container)) in [
+/// What is asked for (nothing: as is configured by then), and what is made of it: format, bit rates of
+/// pictures and sound, container.
+type Made = (
+    Value,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+fn made() -> [Made; 5] {
+    [
         (
             json!({"output_format": "mp4"}),
             "h264",
@@ -200,9 +201,19 @@ async fn a_recording_is_made_as_it_is_asked_for_and_otherwise_as_is_configured()
             "mp4",
         ),
     ]
-    .into_iter()
-    .enumerate()
-    {
+}
+
+#[tokio::test]
+async fn a_recording_is_made_as_it_is_asked_for_and_otherwise_as_is_configured() {
+    let server = Options::default().livekit().start().await;
+    let record = async |room: &str, mut body: Value| {
+        server.start_room(room).await;
+        body["room_name"] = room.into();
+        let started = server.ok(RECORD, body).await;
+        server.ok(END, json!({"room_name": room})).await;
+        started
+    };
+    for (number, (body, format, video, audio, container)) in made().into_iter().enumerate() {
         let mut body = body;
         if body.is_null() {
             let change = json!({"default_output_format": "vp9", "default_video_quality": "low"});
