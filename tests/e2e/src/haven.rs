@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
+/// What the server gets of our environment; RUST_LOG for whoever looks for the cause of a failure.
+const PASSED_ON: [&str; 3] = ["PATH", "HOME", "RUST_LOG"];
 /// How long the server may take to serve requests, and to stop.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(45);
@@ -232,7 +234,7 @@ async fn spawn(folder: &Path, environment: &[(String, String)]) -> Result<(Child
         .args(["serve", "--demo", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(folder)
         .env_clear()
-        .envs(std::env::vars().filter(|(name, _)| name == "PATH" || name == "HOME"))
+        .envs(std::env::vars().filter(|(name, _)| PASSED_ON.contains(&name.as_str())))
         .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

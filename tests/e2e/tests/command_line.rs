@@ -37,11 +37,11 @@ fn recorded_s() -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_is_recorded_until_ctrl_c_and_shows_progress() -> Result {
     let folder = tempfile::tempdir()?;
-    let line = [
-        "record", "demo", "--format", "h264", "--output", "x.mp4", "--json",
-    ];
+    let line = "haven record demo --format h264 --output demo.mp4";
+    let line: Vec<_> = line.split(' ').skip(1).collect();
     let mut command = haven(&line, folder.path())?;
     command
+        .arg("--json")
         .env("HAVEN_DISK_RESERVE_BYTES", "0")
         .stdout(Stdio::piped());
     let mut child = Child::spawn("haven record", command)?;
@@ -70,7 +70,7 @@ async fn a_demo_is_recorded_until_ctrl_c_and_shows_progress() -> Result {
     let finished: serde_json::Value = serde_json::from_str(finished)?;
     assert_eq!(finished["event"], "finished");
 
-    let file = folder.path().join("x.mp4");
+    let file = folder.path().join("demo.mp4");
     let probed = probe(&file).await?;
     for (kind, codec) in [("video", "h264"), ("audio", "aac")] {
         let stream = probed.stream(kind).ok_or("a stream is missing")?;

@@ -306,6 +306,10 @@ const SHELL: [(&str, &[(&str, &str)]); 5] = [
             ("scripts/run.sh", "tests/e2e/tests/readme.rs"),
             ("live-sessions/start", "tests/e2e/tests/readme.rs"),
             ("recording/start", "tests/e2e/tests/readme.rs"),
+            (
+                "haven record demo --format h264 --output demo.mp4",
+                "tests/e2e/tests/command_line.rs",
+            ),
             // Where the tests set GST_PLUGIN_PATH, too.
             ("cargo build --workspace", "scripts/test.sh"),
             ("wsjpegsink port=9000", "tests/e2e/tests/readme.rs"),

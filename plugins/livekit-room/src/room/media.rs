@@ -134,6 +134,10 @@ impl Room {
         };
         let audio = codec.kind() == Kind::Audio;
         let key = audio || media.is_keyframe();
+        if !media.contiguous {
+            let packets = (**media.seq_range.start(), **media.seq_range.end());
+            tracing::debug!(track = %sid, ?packets, key, "packets before this frame are missing");
+        }
         let verdict = gate.judge(now, key, media.contiguous);
         if let Some(watch) = self.watches.get_mut(&sid) {
             watch.on_frame(now);
@@ -188,6 +192,7 @@ impl Room {
 
     pub(super) fn request_keyframe(&mut self, now: Instant, sid: &str) {
         let Some(peer) = &mut self.peer else { return };
+        tracing::debug!(track = sid, "a key frame is asked for");
         if let Err(error) = peer.request_keyframe(sid) {
             self.rejoin(now, &error.to_string());
         }
