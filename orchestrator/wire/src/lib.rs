@@ -12,10 +12,12 @@
 //! Secrets (tokens) travel only here, never in arguments or the environment.
 
 mod codec;
+mod costs;
 mod probe;
 mod publisher;
 
 pub use codec::{LineError, LineReader, MAX_LINE_BYTES, encode_line};
+pub use costs::{Cost, Costs};
 pub use probe::{COPIED, ChosenEncoders, FormatProbe, NO_VIDEO, Probe, QualityPreset};
 pub use publisher::{MAX_PUBLISHERS, PublishedTrack, Publisher};
 
