@@ -1,5 +1,6 @@
 mod copy;
 mod finishers;
+mod fragments;
 mod gaps;
 mod graph;
 mod job;

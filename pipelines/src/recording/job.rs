@@ -3,6 +3,7 @@
 use super::{
     Inputs, RecordingError,
     copy::{CopyTrack, Cut},
+    fragments,
     graph::{self, CopiedSound, Position},
     plan::Plan,
     signature::Signature,
@@ -220,7 +221,9 @@ impl Job {
         span: Span,
         first: Option<gst::Pad>,
     ) -> Result<Self, String> {
-        let position = Position::of(&parts.element("mux")?);
+        let muxer = parts.element("mux")?;
+        let position = Position::of(&muxer);
+        fragments::complete(&muxer);
         let begun = Arc::default();
         graph::notice_first_buffer(first.as_ref(), &begun);
         Ok(Self {

@@ -3,6 +3,7 @@
 //! The tests run the programs as their users do, so these must have been built before:
 //! `cargo build --workspace`, which `scripts/test.sh` does.
 
+mod asked;
 mod cable;
 mod haven;
 mod jpeg_sink;
@@ -16,6 +17,7 @@ mod source;
 mod stage;
 mod viewer;
 
+pub use asked::{Asked, Length};
 pub use cable::Cable;
 pub use haven::{Answer, Haven};
 pub use jpeg_sink::{JpegSink, SinkClient};

@@ -1,10 +1,11 @@
 //! A session that is recorded while something befalls it.
 
 use crate::{
-    Haven, Pause, Publishing, Recorded, Result, Stage, is_long_form, library_agrees, may_be_missing,
+    Asked, Haven, Pause, Publishing, Recorded, Result, Stage, is_long_form, library_agrees,
+    may_be_missing,
 };
 use haven_rig::{ClipSpec, Codec};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -62,8 +63,7 @@ pub fn now_s() -> f64 {
 pub struct Scene {
     /// Its neighbours.
     pub stage: Stage,
-    /// When each recording was asked for.
-    began_s: Vec<f64>,
+    recordings: Vec<Asked>,
 }
 
 impl Scene {
@@ -76,14 +76,12 @@ impl Scene {
         stage.haven.start_session(&stage.mint).await?;
         let mut scene = Self {
             stage,
-            began_s: Vec::new(),
+            recordings: Vec::new(),
         };
         scene.until_live().await?;
         for format in FORMATS {
-            scene.began_s.push(now_s());
-            let request = json!({"mint_id": scene.stage.mint, "output_format": format});
-            let answer = scene.haven().post("/api/recording/start", &request);
-            answer.await?.expect_ok()?;
+            let asked = Asked::start(scene.haven(), &scene.stage.mint, format).await?;
+            scene.recordings.push(asked);
         }
         tokio::time::sleep(calm()).await;
         Ok(scene)
@@ -139,19 +137,18 @@ impl Scene {
     /// When they are longer or shorter than it took.
     pub async fn end(&self) -> Result<Vec<Recorded>> {
         tokio::time::sleep(calm()).await;
-        let (mut all, mut took_s) = (Vec::new(), Vec::new());
-        for (format, began_s) in FORMATS.iter().zip(&self.began_s) {
-            took_s.push(now_s() - began_s);
-            let request = json!({"mint_id": self.stage.mint, "output_format": format});
-            let answer = self.haven().post("/api/recording/stop", &request).await?;
-            all.push(answer.expect_ok()?);
+        let (mut all, mut lengths) = (Vec::new(), Vec::new());
+        for recording in &self.recordings {
+            let (answer, length) = recording.stop(self.haven()).await?;
+            all.push(answer);
+            lengths.push(length);
         }
         let all = self.play(&all).await?;
-        for (recorded, took_s) in all.iter().zip(took_s) {
-            let beside_s = recorded.span_s() - took_s;
+        for (recorded, length) in all.iter().zip(lengths) {
+            let beside_s = length.beside_s(recorded.span_s());
             // Where others take the processor away, the start and the end are answered late.
             let allowed_s = if is_long_form() { 0.5 } else { 3.0 };
-            assert!(beside_s.abs() < allowed_s, "{beside_s} s of {took_s} s");
+            assert!(beside_s.abs() < allowed_s, "{beside_s} s beside {length:?}");
         }
         let first = all.first().and_then(|one| one.parts.first());
         let folder = first.and_then(|part| part.path.parent());

@@ -1,12 +1,13 @@
 //! Every format, one after the other and two at once, as players and a browser find them.
 
-use haven_e2e::scene::now_s;
-use haven_e2e::{Haven, Publishing, Recorded, Result, Stage, is_long_form, may_be_missing};
+use haven_e2e::{
+    Asked, Haven, Length, Publishing, Recorded, Result, Stage, is_long_form, may_be_missing,
+};
 use haven_e2e::{measured_seconds, scene::large};
 use haven_rig::media::{file_beeps, flash_onsets, lip_sync};
 use haven_rig::picture::Run;
 use haven_rig::{Browser, Page};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -31,41 +32,26 @@ fn length() -> Duration {
     }
 }
 
-/// The least and the most that a recording may hold, in seconds: from the start's answer to the
-/// stop's request, and from the start's request to the stop's answer.
-type Asked = std::ops::RangeInclusive<f64>;
-
-/// How far a length is from what was asked for, in seconds.
-fn beside(length_s: f64, asked: &Asked) -> f64 {
-    length_s - length_s.clamp(*asked.start(), *asked.end())
-}
-
 /// Records in these formats at once.
-async fn record(stage: &Stage, formats: &[&str]) -> Result<Vec<(Recorded, Asked)>> {
+async fn record(stage: &Stage, formats: &[&str]) -> Result<Vec<(Recorded, Length)>> {
     let mut began = Vec::new();
     for format in formats {
-        let request = json!({"mint_id": stage.mint, "output_format": format});
-        let asked_s = now_s();
-        let answer = stage.haven.post("/api/recording/start", &request).await?;
-        answer.expect_ok()?;
-        began.push((request, asked_s, now_s()));
+        began.push(Asked::start(&stage.haven, &stage.mint, format).await?);
     }
     tokio::time::sleep(length()).await;
     let mut ended = Vec::new();
-    for (request, asked_s, answered_s) in began {
-        let least = now_s() - answered_s;
-        let answer = stage.haven.post("/api/recording/stop", &request).await?;
-        ended.push((answer.expect_ok()?, least..=now_s() - asked_s));
+    for asked in began {
+        ended.push(asked.stop(&stage.haven).await?);
     }
     let mut all = Vec::new();
-    for (answer, asked) in ended {
-        all.push((Recorded::play(&answer).await?, asked));
+    for (answer, length) in ended {
+        all.push((Recorded::play(&answer).await?, length));
     }
     Ok(all)
 }
 
 /// Whether all that was published is there, in time.
-async fn is_whole(recorded: &Recorded, asked: &Asked) -> Result {
+async fn is_whole(recorded: &Recorded, length: &Length) -> Result {
     let format = recorded.answer["output_format"]
         .as_str()
         .ok_or("no format")?;
@@ -86,9 +72,9 @@ async fn is_whole(recorded: &Recorded, asked: &Asked) -> Result {
     let run = Run::of(&numbers, spec.frames());
     let sync = lip_sync(&flash_onsets(&part.marks), &file_beeps(&part.path).await?)
         .ok_or("no pairs of flash and beep")?;
-    let beside_s = beside(recorded.played_s(), asked);
+    let beside_s = length.beside_s(recorded.played_s());
     println!(
-        "{format}: {:.2} s, {beside_s:+.2} s beside {asked:.2?} s; {run:?}; {sync:?}",
+        "{format}: {:.2} s, {beside_s:+.2} s beside {length:.2?}; {run:?}; {sync:?}",
         recorded.played_s()
     );
     let allowed = match format {
@@ -165,8 +151,8 @@ async fn each_format_holds_every_picture_in_time_with_the_sound_and_plays_in_a_b
         }
     }
     all.extend(record(&stage, &["h264", "source"]).await?);
-    for (recorded, asked) in &all {
-        is_whole(recorded, asked).await?;
+    for (recorded, length) in &all {
+        is_whole(recorded, length).await?;
     }
     let browser = Browser::start().await?;
     for (recorded, _) in &all {
