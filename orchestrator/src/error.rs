@@ -1,7 +1,10 @@
 //! The server's one error type.
 
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 /// What sort of failure it is; `api::reply` alone knows the HTTP status of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,9 @@ pub struct Error {
     kind: Kind,
     code: &'static str,
     message: String,
+    /// When asking again is worth it.
+    retry_after: Option<Duration>,
+    details: BTreeMap<&'static str, Value>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -57,6 +63,8 @@ impl Error {
             kind,
             code,
             message: message.into(),
+            retry_after: None,
+            details: BTreeMap::new(),
             source: None,
         }
     }
@@ -88,6 +96,19 @@ impl Error {
         self
     }
 
+    /// Tells clients after how long asking again is worth it: the header `Retry-After`.
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Adds a field to the answer's body, for programs: beside `success`, `error` and `code`, whose
+    /// names it can't have.
+    pub(crate) fn detail(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.details.insert(name, value.into());
+        self
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
@@ -98,6 +119,16 @@ impl Error {
 
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// After how long asking again is worth it.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// What programs are told beside the code.
+    pub(crate) fn details(&self) -> &BTreeMap<&'static str, Value> {
+        &self.details
     }
 
     /// The sentence and its causes, for the log.

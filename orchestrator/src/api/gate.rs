@@ -22,7 +22,7 @@ use warp::{filters::BoxedFilter, reply::Response};
 
 /// Headers of answers that pages of other origins may read.
 const EXPOSED: HeaderValue =
-    HeaderValue::from_static("warning, etag, content-range, content-disposition");
+    HeaderValue::from_static("warning, etag, content-range, content-disposition, retry-after");
 
 /// The two ends of a connection, in a request's extensions.
 #[derive(Clone, Copy, Debug)]

@@ -25,7 +25,9 @@ use warp::{Filter, Reply, filters::BoxedFilter, path, reply::Response};
         title = "Haven",
         description = "Live LiveKit rooms on WebSockets and in files.\n\nEvery failure, whatever \
                        its status, has the same body: `success` false, `error` with one sentence \
-                       that a person can act on, `code` for programs. A body that isn't read in \
+                       that a person can act on, `code` for programs, and further fields where a \
+                       code has them. Where asking again is worth it, `Retry-After` says after \
+                       how many seconds. A body that isn't read in \
                        20 s is 400, one over 64 KiB 413, an unknown path 404, a wrong method 405, \
                        a wrong or missing token 401, a foreign origin 403, a foreign host 421."
     ),

@@ -4,7 +4,8 @@ use super::openapi;
 use crate::{Error, error::Kind};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use std::{convert::Infallible, sync::Arc};
+use serde_json::Value;
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 use utoipa::ToSchema;
 use warp::{Rejection, Reply, reply::Response};
 
@@ -17,6 +18,9 @@ pub(super) struct Problem {
     error: String,
     /// What a program can tell it by.
     code: &'static str,
+    /// What else there is to say, for programs: each code has its own fields.
+    #[serde(flatten)]
+    details: BTreeMap<&'static str, Value>,
 }
 
 /// A failure on its way out; [`finish`] words it.
@@ -63,10 +67,14 @@ pub(super) fn finish(path: &str, mut response: Response) -> Response {
         success: false,
         error: worded(path, error.message()),
         code: error.code(),
+        details: error.details().clone(),
     };
     let (mut parts, _) = response.into_parts();
     let (body_parts, body) = warp::reply::json(&body).into_response().into_parts();
     parts.headers.extend(body_parts.headers);
+    if let Some(wait) = error.wait() {
+        parts.headers.insert(header::RETRY_AFTER, seconds(wait));
+    }
     if error.kind() == Kind::Unauthorized {
         let bearer = HeaderValue::from_static("Bearer");
         parts.headers.insert(header::WWW_AUTHENTICATE, bearer);
@@ -77,6 +85,12 @@ pub(super) fn finish(path: &str, mut response: Response) -> Response {
         parts.headers.insert(header::ALLOW, methods);
     }
     Response::from_parts(parts, body)
+}
+
+/// A wait as `Retry-After` has it (RFC 9110, 10.2.3): whole seconds, so that nobody comes too early.
+fn seconds(wait: Duration) -> HeaderValue {
+    let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    HeaderValue::from(whole.max(1))
 }
 
 /// Frontends look for the word in every error of the recording API.
@@ -135,6 +149,42 @@ fn status(kind: Kind) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::BodyExt as _;
+
+    #[tokio::test]
+    async fn a_failure_tells_when_to_ask_again_and_what_programs_want_to_know() {
+        let error = Error::new(Kind::Unavailable, "busy", "Come back later")
+            .retry_after(Duration::from_millis(2_100))
+            .detail("needed", 2.5)
+            .detail("used", serde_json::json!({"cpu": 4}));
+        let response = finish("/api/live-sessions/start", problem(error));
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "3");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let expected = serde_json::json!({
+            "success": false,
+            "error": "Come back later",
+            "code": "busy",
+            "needed": 2.5,
+            "used": {"cpu": 4},
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn waits_are_whole_seconds_and_never_none() {
+        let waits = [
+            (0, "1"),
+            (1, "1"),
+            (1_000, "1"),
+            (1_001, "2"),
+            (60_000, "60"),
+        ];
+        for (ms, expected) in waits {
+            assert_eq!(seconds(Duration::from_millis(ms)), expected, "{ms}");
+        }
+    }
 
     #[test]
     fn errors_of_the_recording_api_say_recording() {

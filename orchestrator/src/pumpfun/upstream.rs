@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+/// When who was held back may come again: look-ups are a few a second, and nobody's place is kept.
+const HELD_BACK: Duration = Duration::from_secs(3);
 /// How long nothing is sent after a 429 that names no time, and after one that names a longer one.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -94,7 +96,8 @@ impl From<Failure> for crate::Error {
                 "pumpfun_held_back",
                 "Too many coins are being looked up at once, and nothing is cached of this: try \
                  again in a few seconds",
-            ),
+            )
+            .retry_after(HELD_BACK),
             Failure::Down(why) => Self::new(
                 Kind::BadGateway,
                 "pumpfun_unavailable",

@@ -274,7 +274,9 @@ impl Archive {
                     free / 1_000_000,
                     needed / 1_000_000
                 ),
-            ));
+            )
+            .detail("free_bytes", free)
+            .detail("needed_bytes", needed));
         }
         Ok(device)
     }

@@ -203,7 +203,9 @@ impl Library {
                     free / 1_000_000,
                     self.reserve_bytes / 1_000_000
                 ),
-            ));
+            )
+            .detail("free_bytes", free)
+            .detail("needed_bytes", self.reserve_bytes));
         }
         Ok(())
     }
@@ -339,5 +341,6 @@ mod tests {
         let library = Library::new(dir.path().into(), u64::MAX, Db::in_memory());
         let error = library.new_file("demo", "mp4", AT_MS).await.err().unwrap();
         assert_eq!(error.kind(), Kind::InsufficientStorage);
+        assert_eq!(error.details()["needed_bytes"], u64::MAX);
     }
 }
