@@ -35,7 +35,9 @@ pub(super) fn complete(muxer: &gst::Element) {
 
 fn begins_with(buffer: &gst::BufferRef, kind: [u8; 4]) -> bool {
     let mut head = [0; 8];
-    buffer.copy_to_slice(0, &mut head).is_ok() && head[4..] == kind
+    // What is out of range panics there.
+    let whole = buffer.size() >= head.len();
+    whole && buffer.copy_to_slice(0, &mut head).is_ok() && head[4..] == kind
 }
 
 /// Sets the default duration of each track that has none to what most of its samples last.
@@ -232,6 +234,20 @@ mod tests {
         assert!(shortest(&times) >= 30, "{times:?}");
         // Once the muxer does it right, all this can go.
         assert_eq!(shortest(&before), 0, "{before:?}");
+    }
+
+    #[test]
+    fn only_what_begins_with_a_box_of_that_type_is_looked_into() {
+        gst::init().unwrap();
+        for (bytes, is_index) in [
+            (&b"\0\0\0\x08moov"[..], true),
+            (b"\0\0\0\x08mdat", false),
+            (b"\0\0\0\x08moo", false),
+            (b"", false),
+        ] {
+            let buffer = gst::Buffer::from_slice(bytes);
+            assert_eq!(begins_with(&buffer, *b"moov"), is_index, "{bytes:?}");
+        }
     }
 
     #[test]
