@@ -16,6 +16,7 @@ pub(crate) use webhooks::WebhookConfig;
 
 use crate::{
     Error,
+    admission::Shares,
     error::Kind,
     recordings::{check_default_format, check_default_quality},
     secret::Secret,
@@ -31,6 +32,8 @@ use std::{
 use viewer_socket::OriginPolicy;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000);
+/// How much of the machine may be taken; the rest is for what comes in bursts, and for others.
+const DEFAULT_SHARE_PERCENT: u64 = 80;
 /// What is logged where nobody says.
 const DEFAULT_LOG_FILTER: &str = "info";
 
@@ -58,6 +61,8 @@ pub(crate) struct Config {
     /// Whether sessions go on that ran when the server ended.
     pub(crate) resume: bool,
     pub(crate) ice_addresses: Vec<IpAddr>,
+    /// What may be taken of the machine.
+    pub(crate) shares: Shares,
     /// What is logged.
     pub(crate) log_filter: String,
     /// What can be changed while the server runs.
@@ -118,6 +123,12 @@ impl Config {
             retain_free_bytes: merged.retain_free_bytes.filter(|bytes| *bytes > 0),
             resume: merged.resume.unwrap_or(true),
             ice_addresses: merged.ice_addresses.clone(),
+            shares: Shares {
+                cpu_percent: merged.cpu_budget_percent.unwrap_or(DEFAULT_SHARE_PERCENT),
+                memory_percent: merged
+                    .memory_budget_percent
+                    .unwrap_or(DEFAULT_SHARE_PERCENT),
+            },
             log_filter: merged
                 .log_filter
                 .clone()

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Error,
+    admission::Admission,
     autorecord::LiveState,
     pumpfun::{Counts, ENDPOINTS, OUTCOMES},
     recordings::Recording,
@@ -68,6 +69,7 @@ async fn text(app: &App) -> Result<String, Error> {
         1,
     );
     sessions(&mut page, app, &views);
+    budget(&mut page, &context.admission);
     traffic(&mut page, app);
     page.one_counter(
         "haven_worker_restarts_total",
@@ -114,6 +116,31 @@ fn sessions(page: &mut Page, app: &App, views: &[View]) {
         "Sessions that are over.",
         ended,
     );
+}
+
+/// What is taken of the machine, once it was measured, and what may be.
+fn budget(page: &mut Page, admission: &Admission) {
+    let Some(budget) = admission.budget() else {
+        return;
+    };
+    page.one_gauge(
+        "haven_cpu_taken_cores",
+        "Processor cores that run sessions take, as they use them or are known to need them.",
+        budget.taken.cpu,
+    );
+    page.one_gauge(
+        "haven_memory_taken_bytes",
+        "Memory that they take.",
+        budget.taken.memory_bytes,
+    );
+    if let Some(cores) = budget.cpu {
+        let help = "Cores above which nothing more is begun beside recordings.";
+        page.one_gauge("haven_cpu_budget_cores", help, cores);
+    }
+    if let Some(bytes) = budget.memory_bytes {
+        let help = "Memory above which nothing more is begun beside recordings.";
+        page.one_gauge("haven_memory_budget_bytes", help, bytes);
+    }
 }
 
 fn state_of(view: &View) -> &'static str {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Error,
+    admission::{Admission, Machine, measure},
     api::{self, App, Gate, Service},
     autorecord::Watcher,
     config::{Config, ServeArgs, Store},
@@ -101,6 +102,7 @@ async fn serve(args: &ServeArgs, config: Config, log: LogControl) -> Result<(), 
     shutdown.spawn(keeping);
     shutdown.spawn(recovery);
     shutdown.spawn(look_at_worker(registry.clone()));
+    shutdown.spawn(registry.context().admission.clone().watch_processes());
     let serving = listener::serve(listener, tls.clone(), service, shutdown.clone());
     shutdown.tasks.spawn(serving);
     announce_address(address, tls.as_ref(), &shutdown);
@@ -200,6 +202,8 @@ async fn look_at_worker(registry: Registry) {
         }
         Err(error) => tracing::error!(error = error.chain(), "sessions can't be started"),
     }
+    let context = registry.context();
+    measure(context.admission.clone(), &context.workers, &context.db).await;
 }
 
 pub(super) fn registry(
@@ -227,6 +231,7 @@ pub(super) fn registry(
     let settings = store.current();
     let context = Context {
         db: db.clone(),
+        admission: Admission::new(Machine::look(), config.shares),
         workers: Arc::clone(workers),
         sources: Sources {
             pumpfun: Arc::new(pumpfun),

@@ -185,6 +185,14 @@ options! {
     /// Free bytes on the recordings' disk below which the oldest are deleted, 0: off [default: 0]
     #[arg(long, env = "HAVEN_RETAIN_FREE_BYTES", value_name = "BYTES")]
     retain_free_bytes: Option<u64>,
+    /// Share of the processor that may be taken before nothing more is begun beside recordings, 0: no
+    /// limit [default: 80]
+    #[arg(long, env = "HAVEN_CPU_BUDGET_PERCENT", value_name = "PERCENT")]
+    cpu_budget_percent: Option<u64>,
+    /// Share of the memory that may be taken before nothing more is begun beside recordings, 0: no
+    /// limit [default: 80]
+    #[arg(long, env = "HAVEN_MEMORY_BUDGET_PERCENT", value_name = "PERCENT")]
+    memory_budget_percent: Option<u64>,
     /// Go on with sessions that ran when the server ended [default: true]
     #[arg(long, env = "HAVEN_RESUME", num_args = 0..=1, default_missing_value = "true",
           require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]

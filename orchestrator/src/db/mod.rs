@@ -4,6 +4,7 @@ mod coins;
 mod config;
 mod library;
 mod live_sessions;
+mod machine_costs;
 mod recording_files;
 mod recordings;
 mod totals;
@@ -39,6 +40,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0005_watch_rules.sql")),
     M::up(include_str!("migrations/0006_webhooks.sql")),
     M::up(include_str!("migrations/0007_webhook_heads.sql")),
+    M::up(include_str!("migrations/0008_machine_costs.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 /// Calls that may wait for the thread; more callers wait to get in line.

@@ -25,5 +25,5 @@ pub(crate) use formats::{
 pub(crate) use joining::REQUESTED;
 pub(crate) use library::{Library, free_bytes, remove_if_empty};
 pub(crate) use part::{Part, SOURCE_CHANGED, SPLIT};
-pub(crate) use recording::{Ended, Joined, Recording};
+pub(crate) use recording::{Config, Ended, Joined, Recording, Settings};
 pub(crate) use retention::{Keeper, Policy, PolicySource};

@@ -14,13 +14,15 @@ use super::{
     writes::{Write, Writer},
 };
 use crate::{
-    Error, clock,
+    Error,
+    admission::{Doing, Seat},
+    clock,
     db::NewSession,
     recordings::{Plan, Recording},
     watch::relay,
     worker::Worker,
 };
-use haven_wire::EndReason;
+use haven_wire::{EndReason, SessionState, VideoStatus};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -94,6 +96,9 @@ pub(super) struct Actor {
     /// What goes on that another server has begun.
     pub(super) taken_up: Option<Box<TakenUp>>,
 
+    /// What it takes of the machine.
+    pub(super) seat: Seat,
+
     commands: mpsc::Receiver<Command>,
     pub(super) hub: Hub,
     pub(super) socket: watch::Sender<Option<PathBuf>>,
@@ -133,6 +138,7 @@ impl Actor {
             name: Some(view.key.clone()),
             ..HubOptions::default()
         });
+        let seat = context.admission.seat(&hub);
         let (published, seen) = watch::channel(view.clone());
         let timings = *context.workers.timings();
         let actor = Self {
@@ -152,6 +158,7 @@ impl Actor {
             writer,
             ending: CancellationToken::new(),
             taken_up: None,
+            seat,
             commands,
             hub: hub.clone(),
             socket: watch::channel(None).0,
@@ -341,7 +348,25 @@ impl Actor {
     /// Shows others what is true now.
     pub(super) fn publish(&mut self) {
         self.view.recordings = self.recordings.iter().map(Active::shown).collect();
+        self.seat.update(self.doing());
         self.published.send_replace(self.view.clone());
+    }
+}
+
+impl Actor {
+    /// What it does, as far as that costs anything.
+    fn doing(&self) -> Doing {
+        let status = &self.view.status;
+        let rate = |video: &VideoStatus| {
+            let pixels = f64::from(video.width) * f64::from(video.height);
+            pixels * video.fps
+        };
+        Doing {
+            pid: self.worker.as_ref().and_then(Worker::pid),
+            live: status.state == SessionState::Live,
+            pixel_rate: status.video.as_ref().map(rate).filter(|rate| *rate > 0.0),
+            recordings: self.recordings.iter().map(Active::planned).collect(),
+        }
     }
 }
 

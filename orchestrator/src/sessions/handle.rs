@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     Error,
+    admission::ViewAdmission,
     error::Kind,
     recordings::{Plan, Recording},
 };
@@ -27,6 +28,7 @@ pub(crate) struct Handle {
     pub(super) view: watch::Receiver<View>,
     /// Where its viewers get their frames.
     pub(crate) hub: Hub,
+    pub(super) showing: ViewAdmission,
 }
 
 impl Handle {
@@ -38,6 +40,14 @@ impl Handle {
     /// What is true of the session, now and later.
     pub(crate) fn views(&self) -> watch::Receiver<View> {
         self.view.clone()
+    }
+
+    /// Whether one viewer more may be shown the session.
+    ///
+    /// # Errors
+    /// Unavailable where recordings that run would suffer.
+    pub(crate) fn admit_viewer(&self) -> Result<(), Error> {
+        self.showing.admit()
     }
 
     /// Waits until the session is over.
@@ -65,6 +75,7 @@ impl Handle {
     /// # Errors
     /// Conflict when one in this format runs; others when it can't be started.
     pub(crate) async fn start_recording(&self, plan: Plan) -> Result<Recording, Error> {
+        self.showing.settled().await;
         let plan = Box::new(plan);
         self.ask(|reply| Command::StartRecording { plan, reply })
             .await

@@ -8,12 +8,16 @@ use super::{
     writes::Write,
 };
 use crate::{
-    Error, clock,
+    Error,
+    admission::Planned,
+    clock,
     db::{FileProgress, FileRow, NewRecording},
     error::Kind,
-    recordings::{Part, Plan, Recording, SOURCE_CHANGED, SPLIT, lies_in},
+    recordings::{Config, Part, Plan, Recording, SOURCE_CHANGED, SPLIT, Settings, lies_in},
 };
-use haven_wire::{PartReason, Publisher, RecordingConfig, RecordingProgress, ServerMessage};
+use haven_wire::{
+    COPIED, PartReason, Publisher, RecordingConfig, RecordingProgress, ServerMessage,
+};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -78,6 +82,12 @@ impl Active {
 
     pub(super) fn shown(&self) -> Recording {
         self.recording.clone()
+    }
+
+    /// What it is, as far as that costs anything.
+    pub(super) fn planned(&self) -> Planned {
+        let recording = &self.recording;
+        planned(&recording.format, &recording.settings, &recording.config)
     }
 
     /// Nothing of it is being written, and it is to go on. Files that a crash has cut may still be
@@ -161,6 +171,8 @@ impl Actor {
 
     async fn begin_recording(&self, plan: Plan) -> Result<Active, Error> {
         self.check_can_record(&plan.format)?;
+        self.seat
+            .admit_recording(&planned(&plan.format, &plan.settings, &plan.config))?;
         let started_at_ms = clock::now_ms();
         let library = &self.context.library;
         let file = library
@@ -366,6 +378,15 @@ impl Actor {
         self.recordings
             .iter_mut()
             .find(|active| active.recording.id == id)
+    }
+}
+
+fn planned(format: &str, settings: &Settings, config: &Config) -> Planned {
+    let codec = config.video_codec.as_deref();
+    Planned {
+        format: format.to_owned(),
+        quality: settings.quality.clone(),
+        decodes: codec.is_some_and(|codec| codec != COPIED),
     }
 }
 

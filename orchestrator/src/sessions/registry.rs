@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     Error,
+    admission::Admission,
     config::Settings,
     db::Db,
     error::Kind,
@@ -44,6 +45,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) db: Db,
+    pub(crate) admission: Admission,
     pub(crate) workers: Arc<Workers>,
     pub(crate) sources: Sources,
     pub(crate) library: Library,
@@ -282,6 +284,7 @@ impl Registry {
             commands,
             view,
             hub,
+            showing: actor.seat.view(),
         };
         let key = target.key().to_owned();
         sessions.by_key.insert(key.clone(), handle.clone());
@@ -314,6 +317,7 @@ impl Registry {
                 "The server is shutting down",
             ));
         }
+        self.context.admission.admit_session()?;
         let handle = self.spawn(&mut sessions, target, None);
         Ok((handle, false))
     }

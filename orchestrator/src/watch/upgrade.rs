@@ -51,6 +51,12 @@ pub(crate) fn open(
         return Err(refusal(UpgradeError::NotAnUpgrade));
     };
     let handle = registry.find(&key);
+    if let Some(handle) = &handle {
+        handle.admit_viewer().map_err(|error| Refusal {
+            error,
+            headers: Box::default(),
+        })?;
+    }
     let going_down = shutdown.token.clone();
     let place = request.place;
     shutdown.tasks.spawn(async move {

@@ -48,6 +48,7 @@ impl Workers {
         else {
             return Err(self.cannot_run(std::io::Error::other("it has no pipes")));
         };
+        let pid = child.id();
         let (commands, command_queue) = mpsc::channel(QUEUE);
         let (event_queue, events) = mpsc::channel(QUEUE);
         let stop = CancellationToken::new();
@@ -67,6 +68,7 @@ impl Workers {
         };
         self.tasks.spawn(link.run(stdout).in_current_span());
         Ok(Worker {
+            pid,
             commands,
             events,
             stop,

@@ -63,6 +63,7 @@ pub(crate) enum WorkerEvent {
 /// A handle to a running worker process. Dropping it asks the worker to stop.
 #[derive(Debug)]
 pub(crate) struct Worker {
+    pid: Option<u32>,
     commands: mpsc::Sender<ServerMessage>,
     events: mpsc::Receiver<WorkerEvent>,
     stop: CancellationToken,
@@ -75,6 +76,11 @@ pub(crate) struct Worker {
 pub(crate) struct Deaf;
 
 impl Worker {
+    /// Its process, unless it had ended before it could be looked at.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
     /// Says something to the worker; never waits.
     pub(crate) fn send(&self, message: ServerMessage) -> Result<(), Deaf> {
         self.commands.try_send(message).map_err(|_| Deaf)

@@ -2,7 +2,7 @@
 
 use super::{Workers, launch::log};
 use crate::{Error, error::Kind};
-use haven_wire::Probe;
+use haven_wire::{Costs, Probe};
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
@@ -26,6 +26,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// The first probe of a machine scans all its plug-ins.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Each format in each quality, and what else a session does, for some seconds together.
+const COSTS_TIMEOUT: Duration = Duration::from_secs(90);
 /// A long recording has to be read whole where its index is missing.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(300);
 /// One picture, from a file of any length.
@@ -78,10 +80,7 @@ impl Workers {
     pub(crate) async fn probe(&self) -> Result<&Probe, Error> {
         self.probe
             .get_or_try_init(|| async {
-                let mut args = vec![OsStr::new("--probe")];
-                if let Some(folder) = &self.formats_dir {
-                    args.extend([OsStr::new("--formats-dir"), folder.as_os_str()]);
-                }
+                let args = self.with_formats("--probe");
                 let probe: Probe = self.ask(args, PROBE_TIMEOUT).await?;
                 for (element, package) in &probe.missing {
                     tracing::warn!(element, package, "a GStreamer element is missing");
@@ -94,6 +93,22 @@ impl Workers {
                 Ok(probe)
             })
             .await
+    }
+
+    /// What each thing that a session does costs here; takes many seconds of processor time.
+    ///
+    /// # Errors
+    /// When the worker's executable can't tell.
+    pub(crate) async fn costs(&self) -> Result<Costs, Error> {
+        self.ask(self.with_formats("--costs"), COSTS_TIMEOUT).await
+    }
+
+    fn with_formats<'a>(&'a self, tool: &'static str) -> Vec<&'a OsStr> {
+        let mut args = vec![OsStr::new(tool)];
+        if let Some(folder) = &self.formats_dir {
+            args.extend([OsStr::new("--formats-dir"), folder.as_os_str()]);
+        }
+        args
     }
 
     /// The length of a media file that nobody writes any more: waits for its lock first.

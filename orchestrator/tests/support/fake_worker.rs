@@ -2,7 +2,7 @@
 //! session's key tells it to (`never-ready`, `no-join`, `refused`, `no-server`, `crash-at-start`,
 //! `stubborn`, `slow-join`, `slow-finish`, `deleted`, `bad-recording`, `token`, `crash-loop`, `outage`,
 //! `wandering`, `roaming`, `gappy`, `closed`, `breaks`, `hollow`, `orphan`, `stubborn-file`, `faulty`,
-//! `barren`, `speechless`, `mute`, `dries-up`, …). A
+//! `barren`, `speechless`, `mute`, `dries-up`, `idle`, …). A
 //! "recording" is a file that grows by one byte each 10 ms; `--measure` takes its size for its
 //! length, `--join` strings files together, unless `unfit` is in their names. What keeps the
 //! publisher's encoding becomes a webm file, and is split as it is asked for.
@@ -11,9 +11,9 @@
 
 use bytes::Bytes;
 use haven_wire::{
-    EndReason, FormatProbe, Gap, LineReader, PartReason, Probe, RecordingConfig, RecordingProgress,
-    ServerMessage, SessionConfig, SessionState, SessionStatus, TokenReply, WorkerMessage,
-    encode_line,
+    Cost, Costs, EndReason, FormatProbe, Gap, LineReader, PartReason, Probe, RecordingConfig,
+    RecordingProgress, ServerMessage, SessionConfig, SessionState, SessionStatus, TokenReply,
+    WorkerMessage, encode_line,
 };
 use rustix::fs::{FlockOperation, flock};
 use std::{
@@ -44,6 +44,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--probe"] => println!("{}", serde_json::to_string(&probe()).unwrap()),
+        ["--costs"] => println!("{}", serde_json::to_string(&costs()).unwrap()),
         ["--measure", path] => {
             if path.contains("slow_") {
                 until_released(Path::new(path));
@@ -73,6 +74,26 @@ fn main() {
             .unwrap()
             .block_on(run()),
         _ => std::process::exit(2),
+    }
+}
+
+/// A recording that encodes takes ten cores, a viewer one: beside that, what the server itself takes
+/// is nothing.
+fn costs() -> Costs {
+    let cost = |cpu| Cost {
+        cpu,
+        memory_bytes: 1 << 20,
+    };
+    let of = |cpu| [("medium".to_owned(), cost(cpu))].into();
+    Costs {
+        session: cost(0.1),
+        decoding: cost(2.5),
+        preview: cost(1.0),
+        recordings: [
+            ("h264".to_owned(), of(10.0)),
+            ("source".to_owned(), of(0.1)),
+        ]
+        .into(),
     }
 }
 
@@ -405,7 +426,11 @@ fn join(config: &SessionConfig) -> bool {
         "broken" => ended(EndReason::Error { message: message() }),
         _ => {
             say(&status(&config.key, SessionState::Connecting));
-            say(&status(&config.key, SessionState::Live));
+            let state = match config.key.starts_with("idle") {
+                true => SessionState::Waiting,
+                false => SessionState::Live,
+            };
+            say(&status(&config.key, state));
             if config.key == "crash-loop" {
                 std::process::exit(9);
             }

@@ -115,6 +115,9 @@ impl Options {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HAVEN_DISK_RESERVE_BYTES", "0")
+            // Tests share the machine: what it has to spare is their own affair.
+            .env("HAVEN_CPU_BUDGET_PERCENT", "0")
+            .env("HAVEN_MEMORY_BUDGET_PERCENT", "0")
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

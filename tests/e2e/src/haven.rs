@@ -235,6 +235,9 @@ async fn spawn(folder: &Path, environment: &[(String, String)]) -> Result<(Child
         .arg(folder)
         .env_clear()
         .envs(std::env::vars().filter(|(name, _)| PASSED_ON.contains(&name.as_str())))
+        // Tests share the machine: what it has to spare is their own affair.
+        .env("HAVEN_CPU_BUDGET_PERCENT", "0")
+        .env("HAVEN_MEMORY_BUDGET_PERCENT", "0")
         .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

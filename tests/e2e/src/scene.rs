@@ -14,8 +14,9 @@ const FORMATS: [&str; 2] = ["source", "h264"];
 const FPS: f64 = 30.0;
 /// A clip can't answer a request for a key frame: pictures begin with its next one.
 pub const KEY_FRAME_S: f64 = 1.0;
-/// Progress is told about once a second, and asked for now and then.
-pub const SEEN_LATE_S: f64 = 1.5;
+/// Progress is told about once a second, and asked for now and then. It is waited for until all are
+/// seen to go on, of which one begins with the publisher's next key frame.
+pub const SEEN_LATE_S: f64 = 1.5 + KEY_FRAME_S;
 /// What a file may lose that nobody finalises.
 pub const CUT_OFF_S: f64 = 2.0;
 

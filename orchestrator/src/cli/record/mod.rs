@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Error,
+    admission::{Admission, Machine, Shares},
     config::{Config, Options, ServeArgs, Store},
     db::Db,
     error::Kind,
@@ -289,6 +290,8 @@ fn registry(
     let policy = Arc::new(move || policy) as crate::recordings::PolicySource;
     let registry = serve::registry(config, db, workers, (store, &policy), shutdown)?;
     let mut context = registry.context().clone();
+    // Whoever wants one recording knows what else the machine is to do.
+    context.admission = Admission::new(Machine::look(), Shares::UNLIMITED);
     context.library = Library::new(
         output.folder.clone(),
         settings.disk_reserve_bytes,
