@@ -77,10 +77,9 @@ async fn what_would_starve_a_recording_is_refused_with_what_is_used_of_what() {
     assert_eq!(cpu["needed"], 12.5);
     let budget = cpu["budget"].as_f64().unwrap();
     assert!(cpu["used"].as_f64().unwrap() + 12.5 > budget, "{refused}");
-    assert!(
-        memory["used"].as_u64() < memory["budget"].as_u64(),
-        "{refused}"
-    );
+    // The memory isn't limited here.
+    assert!(memory["budget"].is_null(), "{refused}");
+    assert!(memory["used"].as_u64() > Some(0), "{refused}");
     let text = refused["error"].as_str().unwrap();
     assert!(
         text.contains("recording as h264") && text.contains("cpu_budget_percent"),
@@ -131,7 +130,8 @@ async fn what_goes_on_after_a_restart_is_not_refused_and_nothing_is_measured_aga
             library["total"] == 2
         })
         .await;
-    assert_eq!(measured(), 1);
+    // Each server has a log of its own.
+    assert_eq!(measured(), 0);
     let refused = server
         .post("/api/live-sessions/start", json!({"room_name": "idle-2"}))
         .await;

@@ -8,7 +8,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Options, PATIENCE, Server, Viewer};
+use support::{Options, PATIENCE, Server, Viewer, worker_pid};
 use tokio::time::timeout;
 use tokio_tungstenite::{
     connect_async,
@@ -104,6 +104,34 @@ async fn messages_have_the_fields_that_are_promised() {
     assert!(data(&video).starts_with(b"jpeg "));
     let audio = until(&mut viewer, "audio_frame").await;
     assert_eq!(data(&audio).len(), chunk_bytes);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn smaller_pictures_come_to_those_who_ask_for_them_also_from_the_next_worker() {
+    let server = room().await;
+    let mut viewers = vec![server.watch(JSON).await];
+    for width in [320, 640, 640] {
+        let path = format!("{JSON}?max_width={width}");
+        viewers.push(server.watch(&path).await);
+    }
+    for (viewer, width) in viewers.iter_mut().zip([2, 320, 640, 640]) {
+        let video = until(viewer, "video_frame").await;
+        assert_eq!(video["width"], width);
+        assert_eq!(until(viewer, "audio_frame").await["channels"], 1);
+    }
+    let active = server.session("room").await;
+    assert_eq!(active["viewers"], 4, "{active}");
+    let before = worker_pid(&active);
+    rustix::process::kill_process(before, rustix::process::Signal::KILL).unwrap();
+    let dead = format!(" of {}", before.as_raw_nonzero());
+    loop {
+        let video = until(&mut viewers[3], "video_frame").await;
+        assert_eq!(video["width"], 640);
+        if !String::from_utf8(data(&video)).unwrap().ends_with(&dead) {
+            break;
+        }
+    }
     server.stop().await;
 }
 

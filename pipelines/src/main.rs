@@ -17,6 +17,7 @@ mod log;
 mod measure;
 mod output;
 mod preview;
+mod previews;
 mod probe;
 mod recording;
 mod session;

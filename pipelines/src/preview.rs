@@ -7,7 +7,7 @@ use crate::{
     timebase::Timebase,
 };
 use gst::prelude::*;
-use haven_wire::SessionConfig;
+use haven_wire::{SessionConfig, rendition_socket};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -53,20 +53,26 @@ struct Watching {
 }
 
 impl Preview {
-    /// Listens on the session's media socket; `run` tells this pipeline's events from those of
-    /// one it replaces.
+    /// Listens on the session's media socket, or on the one of its pictures of at most this width;
+    /// `run` tells this pipeline's events from those of others.
     ///
     /// # Errors
     /// When an element is missing, or the socket can't be had.
     pub(crate) fn start(
         config: &SessionConfig,
+        width: Option<u32>,
         timebase: &Timebase,
         inbox: &Inbox,
         run: u64,
     ) -> Result<Self, PreviewError> {
         let pipeline = gst::Pipeline::new();
+        let socket = match width {
+            None => config.media_socket.clone(),
+            Some(width) => rendition_socket(&config.media_socket, width),
+        };
+        let socket = socket.display().to_string();
         let sink = gst::ElementFactory::make("wsjpegsink")
-            .property("socket-path", config.media_socket.display().to_string())
+            .property("socket-path", &socket)
             .property("stream-name", &config.key)
             .property("sync", true)
             .property("async", false)
@@ -76,14 +82,14 @@ impl Preview {
             .build()?;
         pipeline.add(&sink)?;
         let video = live_appsrc("pictures");
-        add_chain(&pipeline, &video, &video_elements()?, &sink, "sink")?;
+        add_chain(&pipeline, &video, &video_elements(width)?, &sink, "sink")?;
         pass_over_late_pictures(&video, timebase);
         let audio = live_appsrc("sound");
         add_chain(&pipeline, &audio, &audio_elements()?, &sink, "audio")?;
         timebase.adopt(&pipeline);
         pipeline.set_latency(LATENCY);
         watch_viewers(&sink, inbox);
-        start_listening(&pipeline, &config.media_socket.display().to_string())?;
+        start_listening(&pipeline, &socket)?;
         let errors = inbox.clone();
         watch_errors(&pipeline, move |error| {
             errors.notify(Event::PreviewFailed { run, error });
@@ -167,14 +173,30 @@ fn pass_over_late_pictures(pictures: &gst_app::AppSrc, timebase: &Timebase) {
     });
 }
 
-fn video_elements() -> Result<[gst::Element; 2], gst::glib::BoolError> {
-    Ok([
+/// From decoded pictures to JPEGs, of at most this width; smaller ones keep their size.
+fn video_elements(width: Option<u32>) -> Result<Vec<gst::Element>, gst::glib::BoolError> {
+    let mut elements = Vec::new();
+    if let Some(width) = width {
+        let widths = gst::IntRange::new(1, i32::try_from(width).unwrap_or(i32::MAX));
+        let caps = gst::Caps::builder("video/x-raw")
+            .field("width", widths)
+            .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
+            .build();
+        elements.extend([
+            gst::ElementFactory::make("videoscale").build()?,
+            gst::ElementFactory::make("capsfilter")
+                .property("caps", caps)
+                .build()?,
+        ]);
+    }
+    elements.extend([
         // Passes through what jpegenc takes as it is, which is what decoders give.
         gst::ElementFactory::make("videoconvert").build()?,
         gst::ElementFactory::make("jpegenc")
             .property("quality", JPEG_QUALITY)
             .build()?,
-    ])
+    ]);
+    Ok(elements)
 }
 
 fn audio_elements() -> Result<[gst::Element; 3], gst::glib::BoolError> {

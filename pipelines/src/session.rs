@@ -2,7 +2,8 @@ use crate::{
     decode::{Decoder, Lease},
     formats::Formats,
     inbox::{Decoded, Event, Inbox, Media, Outbox},
-    preview::{Preview, PreviewError},
+    preview::PreviewError,
+    previews::Previews,
     probe,
     recording::{Inputs, Plan, Recording, Signature},
     source::{Guests, Source, SourceError},
@@ -27,11 +28,6 @@ use std::{
 
 /// How often the session looks after itself when nothing happens.
 const TICK: Duration = Duration::from_millis(100);
-/// A preview that fails this often in a row, without a minute between, ends the session: the
-/// server starts another worker.
-const MAX_PREVIEW_FAILURES: u32 = 3;
-const PREVIEW_FAILURE_MEMORY: gst::ClockTime = gst::ClockTime::from_seconds(60);
-
 /// Why a session can't begin.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
@@ -56,8 +52,7 @@ pub(crate) struct Session {
     audio: Decoder,
     /// The streamer's sound alone.
     streamer: Decoder,
-    preview: Option<Preview>,
-    preview_failures: (u32, gst::ClockTime),
+    previews: Previews,
     recordings: BTreeMap<i64, Recording>,
     status: Reporter,
     sizing: Sizing,
@@ -117,7 +112,7 @@ impl Session {
         tokens: Arc<Tokens>,
     ) -> Result<Self, SessionError> {
         let timebase = Timebase::start();
-        let preview = Preview::start(&config, &timebase, &inbox, 0)?;
+        let previews = Previews::start(&config, &timebase, &inbox)?;
         let source = Source::new(&config, &timebase, &inbox, &tokens)?;
         let decoder = |what: Decoded, guests: Guests| {
             let encoded = source.tap(what.media()).clone();
@@ -135,7 +130,6 @@ impl Session {
             .ok();
         Ok(Self {
             status: Reporter::new(outbox.clone()),
-            preview_failures: (0, timebase.now()),
             sizing: Sizing::Wanted,
             config,
             timebase,
@@ -146,7 +140,7 @@ impl Session {
             video,
             audio,
             streamer,
-            preview: Some(preview),
+            previews,
             recordings: BTreeMap::new(),
             preload,
         })
@@ -185,7 +179,10 @@ impl Session {
                 Decoded::Voices => self.audio.failed(run, &error),
                 Decoded::Streamer => self.streamer.failed(run, &error),
             },
-            Event::PreviewFailed { run, error } => return self.replace_preview(run, error),
+            Event::PreviewFailed { run, error } => {
+                let failed = self.previews.failed(run, error);
+                return failed.err().map(|message| EndReason::Error { message });
+            }
             Event::RecordingOver(id) => {
                 if let Some(recording) = self.recordings.remove(&id) {
                     recording.join();
@@ -208,6 +205,7 @@ impl Session {
                     None => tracing::debug!(recording_id, "no such recording"),
                 }
             }
+            ServerMessage::Show { width } => self.previews.show(width),
             ServerMessage::Shutdown => return Some(EndReason::Stopped),
         }
         None
@@ -217,9 +215,7 @@ impl Session {
         self.video.update();
         self.audio.update();
         self.streamer.update();
-        if let Some(preview) = &mut self.preview {
-            preview.update(&mut self.video, &mut self.audio);
-        }
+        self.previews.update(&mut self.video, &mut self.audio);
         self.learn_size();
         let decoded = self.video.decoded().caps();
         let now = self.timebase.now();
@@ -330,37 +326,6 @@ impl Session {
             timebase: self.timebase.clone(),
             asked,
         }
-    }
-
-    fn replace_preview(&mut self, run: u64, error: String) -> Option<EndReason> {
-        if self
-            .preview
-            .as_ref()
-            .is_some_and(|preview| preview.run() != run)
-        {
-            return None;
-        }
-        tracing::warn!(error, "serving viewers failed, starting anew");
-        self.preview = None;
-        let now = self.timebase.now();
-        let (failures, since) = &mut self.preview_failures;
-        if now > *since + PREVIEW_FAILURE_MEMORY {
-            *failures = 0;
-            *since = now;
-        }
-        *failures += 1;
-        if *failures >= MAX_PREVIEW_FAILURES {
-            return Some(EndReason::Error { message: error });
-        }
-        match Preview::start(&self.config, &self.timebase, &self.inbox, run + 1) {
-            Ok(preview) => self.preview = Some(preview),
-            Err(error) => {
-                return Some(EndReason::Error {
-                    message: error.to_string(),
-                });
-            }
-        }
-        None
     }
 
     /// Finalises every recording, all at a time, then leaves the room.

@@ -9,7 +9,7 @@ pub(crate) use ledger::{Doing, Planned};
 pub(crate) use machine::{Machine, fingerprint};
 pub(crate) use measured::measure;
 
-use crate::{Error, error::Kind};
+use crate::{Error, error::Kind, watch::screens::Screens};
 use haven_wire::{Cost, Costs};
 use ledger::{Ledger, Wish};
 use parking_lot::Mutex;
@@ -22,7 +22,6 @@ use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval, timeout},
 };
-use viewer_socket::Hub;
 
 /// Code of a refusal since the machine has no room.
 pub(crate) const OVER_BUDGET: &str = "over_budget";
@@ -74,7 +73,7 @@ struct Inner {
     ledger: Mutex<Ledger>,
     known: watch::Sender<Known>,
     /// Who is watched.
-    hubs: Mutex<Vec<(u64, Hub)>>,
+    screens: Mutex<Vec<(u64, Screens)>>,
 }
 
 /// What is taken, and what may be; nothing of what has no limit.
@@ -98,7 +97,7 @@ impl Admission {
             shares,
             ledger: Mutex::default(),
             known: watch::channel(known).0,
-            hubs: Mutex::default(),
+            screens: Mutex::default(),
         }))
     }
 
@@ -128,9 +127,9 @@ impl Admission {
     }
 
     /// A place for a session; what it does is told to it.
-    pub(crate) fn seat(&self, hub: &Hub) -> Seat {
+    pub(crate) fn seat(&self, screens: &Screens) -> Seat {
         let id = self.0.ledger.lock().open(Instant::now());
-        self.0.hubs.lock().push((id, hub.clone()));
+        self.0.screens.lock().push((id, screens.clone()));
         Seat {
             admission: self.clone(),
             id,
@@ -196,10 +195,10 @@ impl Admission {
 
     fn note_viewers(&self) {
         let now = Instant::now();
-        let hubs = self.0.hubs.lock();
+        let screens = self.0.screens.lock();
         let mut ledger = self.0.ledger.lock();
-        for (id, hub) in &*hubs {
-            ledger.watch(*id, hub.stats().viewers > 0, now);
+        for (id, screens) in &*screens {
+            ledger.watch(*id, screens.viewers() > 0, now);
         }
     }
 
@@ -265,7 +264,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let inner = &self.admission.0;
-        inner.hubs.lock().retain(|(id, _)| *id != self.id);
+        inner.screens.lock().retain(|(id, _)| *id != self.id);
         inner.ledger.lock().close(self.id);
     }
 }
@@ -350,7 +349,6 @@ fn hundredths(cores: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use viewer_socket::HubOptions;
 
     fn admission(cores: f64, percent: u64) -> Admission {
         let machine = Machine {
@@ -385,14 +383,14 @@ mod tests {
         }
     }
 
-    fn hub() -> Hub {
-        Hub::new(HubOptions::default())
+    fn screens() -> Screens {
+        Screens::new("room")
     }
 
     #[tokio::test]
     async fn what_is_recorded_is_not_starved_by_what_begins_beside_it() {
         let admission = admission(2.0, 50);
-        let seats = [admission.seat(&hub()), admission.seat(&hub())];
+        let seats = [admission.seat(&screens()), admission.seat(&screens())];
         // Before the machine was measured nothing is known that could suffer.
         seats[0].admit_recording(&planned()).unwrap();
         seats[0].update(Doing::default());
@@ -418,7 +416,7 @@ mod tests {
     async fn without_recordings_nothing_is_refused() {
         let admission = admission(1.0, 10);
         admission.set_costs(Some(costs()));
-        let seat = admission.seat(&hub());
+        let seat = admission.seat(&screens());
         seat.view().admit().unwrap();
         seat.admit_recording(&planned()).unwrap();
         assert_eq!(seat.view().admit().unwrap_err().code(), OVER_BUDGET);
@@ -428,10 +426,10 @@ mod tests {
     async fn memory_counts_too() {
         let admission = admission(100.0, 100);
         admission.set_costs(Some(costs()));
-        let seat = admission.seat(&hub());
+        let seat = admission.seat(&screens());
         seat.admit_recording(&planned()).unwrap();
         // Session, decoder and encoder; the next session has the same.
-        let other = admission.seat(&hub());
+        let other = admission.seat(&screens());
         let refused = other.admit_recording(&planned()).unwrap_err();
         assert!(refused.message().contains("memory_budget_percent is 50"));
     }
@@ -443,7 +441,7 @@ mod tests {
             admission(1.0, 1),
         ] {
             admission.set_costs(None);
-            let seat = admission.seat(&hub());
+            let seat = admission.seat(&screens());
             for _ in 0..9 {
                 seat.admit_recording(&planned()).unwrap();
             }

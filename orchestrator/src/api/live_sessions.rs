@@ -310,7 +310,7 @@ pub(super) fn active(app: &App) -> Active {
     let handles = app.registry.all();
     let sessions = handles
         .iter()
-        .map(|handle| (handle.view(), handle.hub.stats().viewers))
+        .map(|handle| (handle.view(), handle.screens.viewers()))
         .filter(|(view, _)| view.phase < Phase::Stopping)
         .map(|(view, viewers)| (view.key.clone(), session(view, viewers)));
     Active {

@@ -33,7 +33,7 @@ impl Period {
     /// Stops the session, or the recording alone, where others use the session too: nobody sees
     /// anything of a stream that is over, but what somebody else records is for them to stop.
     async fn let_go(&self, handle: &Handle, reason: &str) {
-        let watched = reason != STREAM_ENDED && handle.hub.stats().viewers > 0;
+        let watched = reason != STREAM_ENDED && handle.screens.viewers() > 0;
         if self.row.owns_session && !watched && !self.is_recorded_by_others(handle) {
             let reason = match reason {
                 RULE_DELETED => RULE_DELETED,

@@ -173,7 +173,7 @@ impl Period {
         if view.phase >= Phase::Stopping {
             return ended(&view, handle).await;
         }
-        let is_used = self.is_recorded_by_others(handle) || handle.hub.stats().viewers > 0;
+        let is_used = self.is_recorded_by_others(handle) || handle.screens.viewers() > 0;
         if error.code() == REFUSED && self.row.owns_session && !is_used {
             handle.stop(STOPPED).await;
         }

@@ -19,10 +19,10 @@ use crate::{
     clock,
     db::NewSession,
     recordings::{Plan, Recording},
-    watch::relay,
+    watch::{relay, screens::Screens},
     worker::Worker,
 };
-use haven_wire::{EndReason, SessionState, VideoStatus};
+use haven_wire::{EndReason, ServerMessage, SessionState, VideoStatus};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -31,7 +31,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use viewer_socket::{CloseReason, Hub, HubOptions, State, Status};
+use viewer_socket::{CloseReason, State, Status};
 
 /// How long a start waits for the stream's description, which runs beside the joining.
 const STREAM_INFO_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,6 +52,10 @@ pub(super) enum Command {
     StartRecording {
         plan: Box<Plan>,
         reply: oneshot::Sender<Result<Recording, Error>>,
+    },
+    /// Has the worker serve pictures of at most this width, too.
+    Show {
+        width: u32,
     },
     StopRecording {
         selector: Selector,
@@ -99,8 +103,10 @@ pub(super) struct Actor {
     /// What it takes of the machine.
     pub(super) seat: Seat,
 
+    /// The other end of `commands`.
+    orders: mpsc::Sender<Command>,
     commands: mpsc::Receiver<Command>,
-    pub(super) hub: Hub,
+    pub(super) screens: Screens,
     pub(super) socket: watch::Sender<Option<PathBuf>>,
     published: watch::Sender<View>,
 }
@@ -124,8 +130,8 @@ impl Actor {
         context: Arc<Context>,
         target: Target,
         writer: Writer,
-        commands: mpsc::Receiver<Command>,
-    ) -> (Self, watch::Receiver<View>, Hub) {
+        (orders, commands): (mpsc::Sender<Command>, mpsc::Receiver<Command>),
+    ) -> (Self, watch::Receiver<View>, Screens) {
         let view = View {
             phase: Phase::Starting,
             session_id: 0,
@@ -134,11 +140,8 @@ impl Actor {
             stream_info: StreamInfo::named(target.key(), target.key()),
             ..View::default()
         };
-        let hub = Hub::new(HubOptions {
-            name: Some(view.key.clone()),
-            ..HubOptions::default()
-        });
-        let seat = context.admission.seat(&hub);
+        let screens = Screens::new(&view.key);
+        let seat = context.admission.seat(&screens);
         let (published, seen) = watch::channel(view.clone());
         let timings = *context.workers.timings();
         let actor = Self {
@@ -159,20 +162,19 @@ impl Actor {
             ending: CancellationToken::new(),
             taken_up: None,
             seat,
+            orders,
             commands,
-            hub: hub.clone(),
+            screens: screens.clone(),
             socket: watch::channel(None).0,
             published,
             context,
         };
-        (actor, seen, hub)
+        (actor, seen, screens)
     }
 
     /// Runs the session to its end: until nothing of it runs any more.
     pub(super) async fn run(mut self) -> Over {
-        let linger = self.context.workers.timings().linger;
-        let relay = relay::run(self.hub.clone(), self.socket.subscribe(), linger);
-        self.context.shutdown.tasks.spawn(relay.in_current_span());
+        self.relay_frames();
         let begun = match self.taken_up.take() {
             Some(taken_up) => self.take_up(*taken_up).await,
             None => self.begin().await,
@@ -194,6 +196,26 @@ impl Actor {
             self.publish();
         }
         self.end().await
+    }
+
+    /// Has frames come from the session's workers to those who watch, for as long as the session lives.
+    fn relay_frames(&self) {
+        let linger = self.context.workers.timings().linger;
+        for (width, hub) in self.screens.all() {
+            let feed = relay::Feed {
+                socket: self.socket.subscribe(),
+                rendition: width.map(|width| {
+                    let orders = self.orders.clone();
+                    let order = move || {
+                        // A full queue: it is asked for again before long.
+                        let _ = orders.try_send(Command::Show { width });
+                    };
+                    (width, Box::new(order) as Box<_>)
+                }),
+            };
+            let relay = relay::run(hub.clone(), feed, linger);
+            self.context.shutdown.tasks.spawn(relay.in_current_span());
+        }
     }
 
     async fn begin(&mut self) -> Result<(), Error> {
@@ -227,6 +249,12 @@ impl Actor {
             }
             Command::EndRecordings { reason } => self.end_all_recordings(reason).await,
             Command::StartRecording { plan, reply } => self.start_recording(*plan, reply).await,
+            Command::Show { width } => {
+                if let Some(worker) = &self.worker {
+                    // One that is deaf is asked again before long.
+                    let _ = worker.send(ServerMessage::Show { width });
+                }
+            }
             Command::StopRecording { selector, reply } => {
                 self.stop_recording(&selector, reply).await;
             }
@@ -274,8 +302,8 @@ impl Actor {
         self.restart_at = None;
         let mut status = Status::from(State::Ended);
         status.extra.insert("reason".into(), reason.clone().into());
-        self.hub.set_status(status);
-        self.hub.close(match reason.as_str() {
+        self.screens.set_status(&status);
+        self.screens.close(&match reason.as_str() {
             SHUTDOWN => CloseReason::going_away(),
             _ => CloseReason::session_ended(),
         });

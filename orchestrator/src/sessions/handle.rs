@@ -9,13 +9,13 @@ use crate::{
     admission::ViewAdmission,
     error::Kind,
     recordings::{Plan, Recording},
+    watch::screens::Screens,
 };
 use std::time::Duration;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
-use viewer_socket::Hub;
 
 /// How long a start waits for a former recording in the same format to be complete; its stop is told
 /// after 30 s that it takes too long.
@@ -27,7 +27,7 @@ pub(crate) struct Handle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) view: watch::Receiver<View>,
     /// Where its viewers get their frames.
-    pub(crate) hub: Hub,
+    pub(crate) screens: Screens,
     pub(super) showing: ViewAdmission,
 }
 

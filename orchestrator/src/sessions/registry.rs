@@ -18,6 +18,7 @@ use crate::{
     recordings::{Archive, Library},
     runtime_dir::RuntimeDir,
     shutdown::Shutdown,
+    watch::screens::add,
     worker::Workers,
 };
 use parking_lot::Mutex;
@@ -122,19 +123,9 @@ impl Drop for Entry {
         let mut sessions = self.sessions.lock();
         if let Some(handle) = sessions.by_key.remove(&self.key) {
             sessions.ended += 1;
-            add(&mut sessions.past, &handle.hub.stats());
+            add(&mut sessions.past, &handle.screens.stats());
         }
     }
-}
-
-fn add(sum: &mut HubStats, stats: &HubStats) {
-    sum.viewers += stats.viewers;
-    sum.frames_published += stats.frames_published;
-    sum.frames_sent += stats.frames_sent;
-    sum.frames_skipped += stats.frames_skipped;
-    sum.audio_published += stats.audio_published;
-    sum.audio_lagged += stats.audio_lagged;
-    sum.bytes_sent += stats.bytes_sent;
 }
 
 impl Registry {
@@ -191,7 +182,7 @@ impl Registry {
             ..sessions.past
         };
         for handle in sessions.by_key.values() {
-            add(&mut sum, &handle.hub.stats());
+            add(&mut sum, &handle.screens.stats());
         }
         sum
     }
@@ -277,13 +268,17 @@ impl Registry {
         taken_up: Option<Box<TakenUp>>,
     ) -> Handle {
         let (commands, queue) = mpsc::channel(QUEUE);
-        let (mut actor, view, hub) =
-            Actor::new(self.current(), target.clone(), self.writer.clone(), queue);
+        let (mut actor, view, screens) = Actor::new(
+            self.current(),
+            target.clone(),
+            self.writer.clone(),
+            (commands.clone(), queue),
+        );
         actor.taken_up = taken_up;
         let handle = Handle {
             commands,
             view,
-            hub,
+            screens,
             showing: actor.seat.view(),
         };
         let key = target.key().to_owned();

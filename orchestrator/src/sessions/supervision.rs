@@ -166,7 +166,7 @@ impl Actor {
         };
         self.view.status = status;
         if self.view.phase < Phase::Stopping && changed {
-            self.hub.set_status(shown.into());
+            self.screens.set_status(&shown.into());
             self.change_state(reason).await;
         }
         self.check_joined().await;
@@ -342,7 +342,7 @@ impl Actor {
                 self.context.workers.timings().longest_restart.as_secs()
             ),
         });
-        self.hub.set_status(State::Reconnecting.into());
+        self.screens.set_status(&State::Reconnecting.into());
         self.view.status.state = SessionState::Reconnecting;
         self.change_state(Some(reason)).await;
         self.restart_at = Some(Instant::now() + pause);

@@ -1,6 +1,7 @@
 //! Frames from a session's worker into its hub, while somebody watches.
 
 use crate::backoff::Backoff;
+use haven_wire::rendition_socket;
 use std::{path::PathBuf, time::Duration};
 use tokio::{sync::watch, time::sleep};
 use viewer_socket::{
@@ -8,9 +9,32 @@ use viewer_socket::{
     relay::{Relay, StatusFrom},
 };
 
-/// Runs until `socket`'s sender is dropped. `socket` is where the session's worker serves its
-/// frames, while one runs: the hub and its viewers outlive workers.
-pub(crate) async fn run(hub: Hub, mut socket: watch::Receiver<Option<PathBuf>>, linger: Duration) {
+/// Where a hub's frames come from.
+pub(crate) struct Feed {
+    /// Where the session's worker serves its frames, while one runs: the hub and its viewers outlive
+    /// workers.
+    pub(crate) socket: watch::Receiver<Option<PathBuf>>,
+    /// Smaller pictures: how wide they are at most, and what has the worker serve them. It is called
+    /// whenever they are wanted.
+    pub(crate) rendition: Option<(u32, Box<dyn Fn() + Send>)>,
+}
+
+impl Feed {
+    /// Where this hub's frames are, by where the session's are.
+    fn place(&self, socket: PathBuf) -> PathBuf {
+        match &self.rendition {
+            None => socket,
+            Some((width, order)) => {
+                order();
+                rendition_socket(&socket, *width)
+            }
+        }
+    }
+}
+
+/// Runs until the sender of the feed's socket is dropped.
+pub(crate) async fn run(hub: Hub, feed: Feed, linger: Duration) {
+    let mut socket = feed.socket.clone();
     let mut viewers = hub.viewers();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     loop {
@@ -29,6 +53,7 @@ pub(crate) async fn run(hub: Hub, mut socket: watch::Receiver<Option<PathBuf>>, 
                 Err(_) => return,
             },
         }
+        let path = feed.place(path);
         let relayed = async {
             match Relay::connect(&path).await {
                 Ok(relay) => {

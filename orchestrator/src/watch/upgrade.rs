@@ -72,7 +72,8 @@ pub(crate) fn open(
             }
             Some(handle) => {
                 let gone = going_down.cancelled_owned();
-                let end = serve_viewer(io, &handle.hub, protocol, &options, gone).await;
+                let hub = handle.screens.of(options.max_width);
+                let end = serve_viewer(io, hub, protocol, &options, gone).await;
                 tracing::debug!(key, ?end, "viewer");
             }
         }

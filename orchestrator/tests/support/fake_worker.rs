@@ -13,7 +13,7 @@ use bytes::Bytes;
 use haven_wire::{
     Cost, Costs, EndReason, FormatProbe, Gap, LineReader, PartReason, Probe, RecordingConfig,
     RecordingProgress, ServerMessage, SessionConfig, SessionState, SessionStatus, TokenReply,
-    WorkerMessage, encode_line,
+    WorkerMessage, encode_line, rendition_socket,
 };
 use rustix::fs::{FlockOperation, flock};
 use std::{
@@ -315,7 +315,7 @@ async fn run() {
         _ => {}
     }
     let hub = Hub::new(HubOptions::default());
-    serve_media(&config, hub.clone());
+    serve_media(&config.media_socket, hub.clone());
     say(&WorkerMessage::Ready {
         version: "fake".into(),
     });
@@ -499,7 +499,7 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
         tokio::select! {
             _ = tick.tick() => {
                 frame += 1;
-                publish(hub, frame);
+                publish(hub, frame, 2);
                 match behaviour {
                     "wandering" => wander(frame),
                     "roaming" => wander(frame % 80),
@@ -527,6 +527,7 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
                     stop_recording(&mut recordings, recording_id, behaviour).await;
                 }
                 Ok(Some(ServerMessage::Token(token))) => show_token(&token),
+                Ok(Some(ServerMessage::Show { width })) => show_smaller(config, width),
                 Ok(Some(ServerMessage::Start(_)) ) => {}
                 Ok(Some(ServerMessage::Shutdown) | None) | Err(_) => {
                     if behaviour == "orphan" {
@@ -621,10 +622,10 @@ fn refuse(recording_id: i64, why: &str) {
     });
 }
 
-fn publish(hub: &Hub, frame: u64) {
+fn publish(hub: &Hub, frame: u64, width: u32) {
     hub.publish_video(VideoFrame {
         jpeg: Bytes::from(format!("jpeg {frame} of {}", std::process::id())),
-        width: 2,
+        width,
         height: 2,
         seq: frame,
         ..VideoFrame::default()
@@ -637,8 +638,25 @@ fn publish(hub: &Hub, frame: u64) {
     });
 }
 
-fn serve_media(config: &SessionConfig, hub: Hub) {
-    let listener = UnixListener::bind(&config.media_socket).unwrap();
+/// Pictures that are as wide as they may be.
+fn show_smaller(config: &SessionConfig, width: u32) {
+    let path = rendition_socket(&config.media_socket, width);
+    if path.exists() {
+        return;
+    }
+    let hub = Hub::new(HubOptions::default());
+    serve_media(&path, hub.clone());
+    tokio::spawn(async move {
+        let mut tick = interval(Duration::from_millis(10));
+        for frame in 1.. {
+            tick.tick().await;
+            publish(&hub, frame, width);
+        }
+    });
+}
+
+fn serve_media(path: &Path, hub: Hub) {
+    let listener = UnixListener::bind(path).unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let hub = hub.clone();

@@ -22,7 +22,7 @@ pub use probe::{COPIED, ChosenEncoders, FormatProbe, NO_VIDEO, Probe, QualityPre
 pub use publisher::{MAX_PUBLISHERS, PublishedTrack, Publisher};
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the server says to a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,8 +40,24 @@ pub enum ServerMessage {
         /// Which one.
         recording_id: i64,
     },
+    /// Serve pictures of at most this width (pixels), too, with the sound, on
+    /// [`rendition_socket`]: from now on until the worker ends, at no cost while nobody watches.
+    Show {
+        /// One of [`RENDITION_WIDTHS`].
+        width: u32,
+    },
     /// Finalise every recording, leave the room, and exit.
     Shutdown,
+}
+
+/// Widths of the smaller pictures that viewers may ask for, in pixels.
+pub const RENDITION_WIDTHS: [u32; 2] = [320, 640];
+
+/// Where a worker serves pictures of at most this width.
+pub fn rendition_socket(media_socket: &Path, width: u32) -> PathBuf {
+    let mut path = media_socket.to_owned().into_os_string();
+    path.push(format!(".{width}"));
+    path.into()
 }
 
 /// What a worker runs.

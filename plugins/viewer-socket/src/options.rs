@@ -23,8 +23,8 @@ pub enum AudioChoice {
 pub struct ViewerOptions {
     /// At most so many pictures a second, 0.01 to 240 (none: all of them).
     pub max_fps: Option<f64>,
-    /// Pictures of at most so many pixels' width: 320 or 640. Read and checked; as yet every
-    /// viewer gets the pictures as they were published.
+    /// Pictures of at most so many pixels' width: 320 or 640. Whoever has hubs of several sizes gives the
+    /// viewer one of them; in a hub all pictures have one size.
     pub max_width: Option<u32>,
     /// Which sound. [`Protocol::Relay`](crate::Protocol::Relay) gets it as it was published, unless it is off.
     pub audio: AudioChoice,

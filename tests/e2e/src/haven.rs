@@ -93,6 +93,15 @@ impl Haven {
         answer(self.http.get(format!("{}{path}", self.url))).await
     }
 
+    /// A body that is no JSON.
+    ///
+    /// # Errors
+    /// When no answer comes, or another one than that.
+    pub async fn text(&self, path: &str) -> Result<String> {
+        let request = self.http.get(format!("{}{path}", self.url));
+        Ok(request.send().await?.error_for_status()?.text().await?)
+    }
+
     /// Starts a session and expects that to work.
     ///
     /// # Errors

@@ -58,6 +58,31 @@ async fn every_frame_arrives_in_order_and_the_sound_is_whole() -> Result {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn phones_and_grids_get_smaller_pictures() -> Result {
+    let stage = Stage::set(Publishing::Clip(clip())).await?;
+    stage.haven.start_session(&stage.mint).await?;
+    let path = Protocol::Binary.path(&stage.mint);
+    for (max_width, size) in [(640, (640, 360)), (320, (320, 180))] {
+        let url = format!("{}{path}?max_width={max_width}", stage.haven.url);
+        let mut viewer = Viewer::connect_to(&url, Protocol::Binary).await?;
+        viewer
+            .wait_until(LIMIT, |viewed| {
+                viewed.frames.len() > 30 && !viewed.sound.is_empty()
+            })
+            .await?;
+        let viewed = viewer.close().await;
+        let sizes = viewed
+            .frames
+            .iter()
+            .map(|frame| (frame.width, frame.height));
+        assert!(sizes.into_iter().all(|shown| shown == size), "{max_width}");
+        let run = Run::of(&viewed.counters(), clip().frames());
+        assert!(run.missing <= may_be_missing(run.seen), "{run:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_protocols_show_the_same_frames_from_one_subscription() -> Result {
     let stage = Stage::set(Publishing::small()).await?;
     stage.haven.start_session(&stage.mint).await?;

@@ -9,7 +9,7 @@ use super::reply::Problem;
     params(
         ("mint_id" = String, Path, description = "A mint, or the name of a generic room, percent-encoded"),
         ("max_fps" = Option<f64>, Query, description = "At most so many pictures a second"),
-        ("max_width" = Option<u32>, Query, description = "320 or 640"),
+        ("max_width" = Option<u32>, Query, description = "Pictures of at most this width: 320 or 640"),
         ("audio" = Option<String>, Query, description = "`off`, `44100` or `48000`"),
         ("channels" = Option<u32>, Query, description = "1 or 2"),
     ),
@@ -30,7 +30,7 @@ pub(super) fn stream() {}
     params(
         ("mint_id" = String, Path, description = "A mint, or the name of a generic room, percent-encoded"),
         ("max_fps" = Option<f64>, Query, description = "At most so many pictures a second"),
-        ("max_width" = Option<u32>, Query, description = "320 or 640"),
+        ("max_width" = Option<u32>, Query, description = "Pictures of at most this width: 320 or 640"),
         ("audio" = Option<String>, Query, description = "`off`, `44100` or `48000`"),
         ("channels" = Option<u32>, Query, description = "1 or 2"),
     ),
