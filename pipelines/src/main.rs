@@ -5,6 +5,7 @@
 //! of all recording formats to people, with `--measure FILE` how long a recording is, whose end it mends.
 
 mod catch_up;
+mod child;
 mod control;
 mod decode;
 mod demo;

@@ -1,19 +1,18 @@
 //! Trying an encoder: a few pictures, or a moment of sound, encoded in a process of its own, since
 //! codecs abort and drivers crash or hang. The process is this program with `--try`.
 
-use crate::{formats::Trials, inbox::Media};
+use crate::{
+    child::{self, Fuse},
+    formats::Trials,
+    inbox::Media,
+};
 use gst::prelude::*;
 use std::{
     collections::HashMap,
-    env,
-    io::Read,
-    process::{self, Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{RecvTimeoutError, channel},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -21,8 +20,6 @@ use std::{
 const TRIAL_LIMIT: Duration = Duration::from_secs(10);
 /// How long all trials of a probe may take: the server waits a minute for the probe.
 const TOTAL_LIMIT: Duration = Duration::from_secs(40);
-/// More than this, nobody reads.
-const LONGEST_REASON_BYTES: u64 = 2000;
 
 /// Tries encoders in processes of their own, each chain once.
 pub(crate) struct ProcessTrials {
@@ -55,59 +52,11 @@ fn try_in_process(media: Media, chains: &[String], limit: Duration) -> Result<()
     if limit.is_zero() {
         return Err("there was no time left to try it".into());
     }
-    let start = || -> std::io::Result<Child> {
-        Command::new(env::current_exe()?)
-            .args(["--try", word(media)])
-            .args(chains)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-    };
-    let mut child = start().map_err(|error| format!("it can't be tried: {error}"))?;
-    let (sender, ended) = channel();
-    let output = child.stdout.take();
-    // Ends with the child's standard output: with the child.
-    let reader = thread::Builder::new().name("trial".into()).spawn(move || {
-        let mut reason = String::new();
-        if let Some(output) = output {
-            let _ = output
-                .take(LONGEST_REASON_BYTES)
-                .read_to_string(&mut reason);
-        }
-        let _ = sender.send(reason);
-    });
-    let reader = match reader {
-        Ok(reader) => reader,
-        Err(error) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(format!("it can't be tried: {error}"));
-        }
-    };
-    let reason = ended.recv_timeout(limit);
-    if reason.is_err() {
-        let _ = child.kill();
-    }
-    // A process that a driver holds in the kernel can't even be killed: not waited for.
-    if reason == Err(RecvTimeoutError::Timeout)
-        && ended.recv_timeout(Duration::from_secs(1)).is_err()
-    {
-        return Err(format!(
-            "it hangs, and can't be killed: process {}",
-            child.id()
-        ));
-    }
-    let _ = reader.join();
-    let status = child.wait();
-    match (reason, status) {
-        (Ok(_), Ok(status)) if status.success() => Ok(()),
-        (Ok(reason), Ok(status)) if reason.trim().is_empty() => {
-            Err(format!("trying it ended with {status}"))
-        }
-        (Ok(reason), Ok(_)) => Err(reason.trim().to_owned()),
-        (Err(_), _) => Err(format!("it encoded nothing within {} s", limit.as_secs())),
-        (_, Err(error)) => Err(format!("it can't be tried: {error}")),
+    let what = ["--try", word(media)].into_iter();
+    let arguments = what.chain(chains.iter().map(String::as_str));
+    match child::run(arguments, limit) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -123,19 +72,8 @@ fn word(media: Media) -> &'static str {
 /// # Errors
 /// What went wrong with the first one that doesn't work.
 pub(crate) fn try_chains(media: &str, chains: &[&str]) -> Result<(), String> {
-    // Whoever started us may be gone: nothing hangs for ever.
-    let watch = thread::Builder::new().name("watch".into());
-    let (alive, over) = channel::<()>();
-    let watch = watch.spawn(move || {
-        if over.recv_timeout(TRIAL_LIMIT) == Err(RecvTimeoutError::Timeout) {
-            process::abort();
-        }
-    });
-    let watch = watch.map_err(|error| error.to_string())?;
-    let outcome = chains.iter().try_for_each(|chain| try_chain(media, chain));
-    drop(alive);
-    let _ = watch.join();
-    outcome
+    let _fuse = Fuse::new(TRIAL_LIMIT).map_err(|error| error.to_string())?;
+    chains.iter().try_for_each(|chain| try_chain(media, chain))
 }
 
 fn try_chain(media: &str, chain: &str) -> Result<(), String> {
