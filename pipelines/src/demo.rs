@@ -30,15 +30,17 @@ const STROKE: usize = 12;
 const DARK: u8 = 16;
 const LIGHT: u8 = 235;
 
-const VIDEO: &str = "videotestsrc name=pattern is-live=true pattern=smpte ! \
+/// What publishes the pictures, and the sound, as a LiveKit room's streamer does.
+pub(crate) const VIDEO_ENCODER: &str = "x264enc tune=zerolatency speed-preset=ultrafast \
+     bitrate=2500 key-int-max=30 threads=1 ! \
+     video/x-h264,stream-format=byte-stream,alignment=au,profile=constrained-baseline";
+pub(crate) const AUDIO_ENCODER: &str = "audioconvert ! opusenc frame-size=20 bitrate=48000";
+
+const PATTERN: &str = "videotestsrc name=pattern is-live=true pattern=smpte ! \
      video/x-raw,format=I420,width=1280,height=720,framerate=30/1 ! \
-     queue max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! \
-     x264enc tune=zerolatency speed-preset=ultrafast bitrate=2500 key-int-max=30 threads=1 ! \
-     video/x-h264,stream-format=byte-stream,alignment=au,profile=constrained-baseline ! \
-     appsink name=video";
-const AUDIO: &str = "audiotestsrc is-live=true wave=sine freq=440 volume=0.2 samplesperbuffer=960 ! \
-     audio/x-raw,rate=48000,channels=1 ! audioconvert ! opusenc frame-size=20 bitrate=48000 ! \
-     appsink name=audio";
+     queue max-size-buffers=4 max-size-bytes=0 max-size-time=0";
+const TONE: &str = "audiotestsrc is-live=true wave=sine freq=440 volume=0.2 samplesperbuffer=960 ! \
+     audio/x-raw,rate=48000,channels=1";
 
 /// The built-in room: colour bars with a running clock (UTC, with tenths of a second), and a tone
 /// of 440 Hz. Published as a LiveKit room's streamer would: H.264 and Opus.
@@ -46,7 +48,10 @@ const AUDIO: &str = "audiotestsrc is-live=true wave=sine freq=440 volume=0.2 sam
 /// # Errors
 /// When an element is missing.
 pub(crate) fn build() -> Result<gst::Pipeline, SourceError> {
-    let pipeline = gst::parse::launch(&format!("{VIDEO} {AUDIO}"))
+    let text = format!(
+        "{PATTERN} ! {VIDEO_ENCODER} ! appsink name=video {TONE} ! {AUDIO_ENCODER} ! appsink name=audio"
+    );
+    let pipeline = gst::parse::launch(&text)
         .map_err(|error| SourceError::Build(error.to_string()))?
         .downcast::<gst::Pipeline>()
         .map_err(|_| SourceError::Build("not a pipeline".into()))?;

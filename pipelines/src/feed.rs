@@ -99,6 +99,25 @@ impl Consumer for Feed {
     }
 }
 
+/// Has whoever pushes into these appsrcs of a pipeline wait until it is taken, where two buffers wait
+/// already. Nobody waits any more once the pipeline has failed.
+pub(crate) fn take_everything(pipeline: &gst::Pipeline, appsrcs: &[gst_app::AppSrc]) {
+    for appsrc in appsrcs {
+        appsrc.set_max_buffers(2);
+        appsrc.set_property("block", true);
+    }
+    let Some(bus) = pipeline.bus() else { return };
+    let waited_for: Vec<_> = appsrcs.iter().map(|appsrc| appsrc.downgrade()).collect();
+    bus.set_sync_handler(move |_, message| {
+        if message.type_() == gst::MessageType::Error {
+            for appsrc in waited_for.iter().filter_map(|appsrc| appsrc.upgrade()) {
+                appsrc.set_max_buffers(0);
+            }
+        }
+        gst::BusSyncReply::Pass
+    });
+}
+
 /// An appsrc whose buffers carry running time and whose bound is kept by a [`Feed`].
 pub(crate) fn live_appsrc(name: &str) -> gst_app::AppSrc {
     gst_app::AppSrc::builder()

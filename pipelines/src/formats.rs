@@ -177,6 +177,11 @@ impl Formats {
         })
     }
 
+    /// The names of the qualities that every format has.
+    pub(crate) fn qualities(&self) -> Vec<String> {
+        self.qualities.keys().cloned().collect()
+    }
+
     fn find(&self, name: &str) -> Result<(&str, &Format), FormatError> {
         self.formats
             .iter()

@@ -2,11 +2,13 @@
 //!
 //! It is started by the server and speaks the protocol of the crate `haven-wire` over standard
 //! input and output. With `--probe` it tells what this machine can do, with `--check-formats` the same
-//! of all recording formats to people, with `--measure FILE` how long a recording is, whose end it mends.
+//! of all recording formats to people, with `--costs` what each part of a session takes of it, with
+//! `--measure FILE` how long a recording is, whose end it mends.
 
 mod catch_up;
 mod child;
 mod control;
+mod costs;
 mod decode;
 mod demo;
 mod feed;
@@ -44,6 +46,9 @@ Usage: haven-worker                             run a session by the server's me
        haven-worker --probe [--formats-dir DIR] print what this machine can do, as JSON
        haven-worker --check-formats [--formats-dir DIR]
                                                 try every encoder of every recording format
+       haven-worker --costs [--pictures N] [--formats-dir DIR]
+                                                measure what each thing that a session does takes of
+                                                this machine, print it as JSON
        haven-worker --measure FILE              cut off what a writer that died left at the end of a
                                                 recording, print its length and size, as JSON
        haven-worker --thumbnail FILE JPEG       write a picture of a recording
@@ -63,22 +68,11 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        []
-        | [Some("--probe")]
-        | [Some("--check-formats")]
-        | [
-            Some("--probe" | "--check-formats"),
-            Some("--formats-dir"),
-            _,
-        ]
-        | [Some("--try"), Some("video" | "audio"), ..]
-        | [Some("--measure"), _]
-        | [Some("--thumbnail"), _, _]
-        | [Some("--join"), _, _, ..] => {}
-        _ => {
+        _ if !is_known(&arguments, &words) => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
         }
+        _ => {}
     }
     log::start();
     if let Err(error) = register_plugins() {
@@ -99,6 +93,11 @@ fn main() -> ExitCode {
         [Some("--check-formats"), ..] => {
             print_text(probe::check_formats(arguments.get(2).map(Path::new)))
         }
+        [Some("--costs"), ..] => {
+            let (pictures, formats_dir) = cost_options(&arguments).unwrap_or_default();
+            print_json(costs::costs(formats_dir, pictures))
+        }
+        [Some("--cost"), Some(task)] => print_text(costs::measure(task)),
         [Some("--try"), Some(media), chains @ ..] => {
             let chains: Vec<_> = chains.iter().flatten().copied().collect();
             print_text(trial::try_chains(media, &chains).map(|()| String::new()))
@@ -108,6 +107,45 @@ fn main() -> ExitCode {
             Err(error) => fail(&error.to_string()),
         },
     }
+}
+
+/// Whether these arguments are among those that do something.
+fn is_known(arguments: &[PathBuf], words: &[Option<&str>]) -> bool {
+    match words {
+        [Some("--costs"), ..] => cost_options(arguments).is_some(),
+        []
+        | [Some("--probe" | "--check-formats")]
+        | [
+            Some("--probe" | "--check-formats"),
+            Some("--formats-dir"),
+            _,
+        ]
+        | [Some("--try"), Some("video" | "audio"), ..]
+        | [Some("--cost"), Some(_)]
+        | [Some("--measure"), _]
+        | [Some("--thumbnail"), _, _]
+        | [Some("--join"), _, _, ..] => true,
+        _ => false,
+    }
+}
+
+/// How many pictures to measure with, and the folder with further formats. None where something else
+/// is said behind `--costs`.
+fn cost_options(arguments: &[PathBuf]) -> Option<(u32, Option<&Path>)> {
+    let (mut pictures, mut formats_dir) = (costs::PICTURES, None);
+    for option in arguments[1..].chunks(2) {
+        match option {
+            [name, folder] if name == Path::new("--formats-dir") => {
+                formats_dir = Some(folder.as_path());
+            }
+            [name, number] if name == Path::new("--pictures") => {
+                let number = number.to_str()?.parse();
+                pictures = number.ok().filter(|number| (1..=3000).contains(number))?;
+            }
+            _ => return None,
+        }
+    }
+    Some((pictures, formats_dir))
 }
 
 /// Our own elements are part of this binary: what is installed beside it doesn't matter.

@@ -1,9 +1,9 @@
 use crate::{
     catch_up::CatchUp,
-    decode::{Decoder, Lease, watch_errors},
-    feed::{Feed, Overflow, live_appsrc},
+    decode::{Decoder, Lease, describe, watch_errors},
+    feed::{Feed, Overflow, live_appsrc, take_everything},
     inbox::{Event, Inbox},
-    tap::Attachment,
+    tap::{Attachment, Tap},
     timebase::Timebase,
 };
 use gst::prelude::*;
@@ -32,6 +32,8 @@ pub(crate) enum PreviewError {
     Build(#[from] gst::glib::BoolError),
     #[error("cannot listen on {path}: {problem}")]
     Listen { path: String, problem: String },
+    #[error("it does not start: {0}")]
+    Start(#[from] gst::StateChangeError),
 }
 
 /// The pipeline that serves viewers: always there, and idle while nobody watches.
@@ -148,6 +150,66 @@ impl Drop for Preview {
         if let Err(error) = self.pipeline.set_state(gst::State::Null) {
             tracing::warn!(%error, "the preview does not stop");
         }
+        self.pipeline.bus().inspect(|bus| bus.unset_sync_handler());
+    }
+}
+
+/// What is encoded for viewers, for nobody, to see what that costs: it takes all it is given, and
+/// whoever pushes waits for it.
+pub(crate) struct Rehearsal {
+    pipeline: gst::Pipeline,
+    _attachments: [Attachment; 2],
+}
+
+impl Rehearsal {
+    /// Begins to encode what comes decoded.
+    ///
+    /// # Errors
+    /// When an element is missing.
+    pub(crate) fn start(video: &Arc<Tap>, audio: &Arc<Tap>) -> Result<Self, PreviewError> {
+        let pipeline = gst::Pipeline::new();
+        let encode = |source: &gst_app::AppSrc, elements: &[gst::Element], tap: &Arc<Tap>| {
+            let sink = gst::ElementFactory::make("fakesink")
+                .property("sync", false)
+                .property("async", false)
+                .build()?;
+            pipeline.add(&sink)?;
+            add_chain(&pipeline, source, elements, &sink, "sink")?;
+            let feed = Feed::new(
+                source.clone(),
+                MAX_WAITING_VIDEO_BYTES,
+                Overflow::DropBuffer,
+            );
+            Ok::<_, PreviewError>(tap.attach(Arc::new(feed)))
+        };
+        let sources = ["pictures", "sound"].map(live_appsrc);
+        take_everything(&pipeline, &sources);
+        let attachments = [
+            encode(&sources[0], &video_elements()?, video)?,
+            encode(&sources[1], &audio_elements()?, audio)?,
+        ];
+        let rehearsal = Self {
+            pipeline,
+            _attachments: attachments,
+        };
+        rehearsal.pipeline.set_state(gst::State::Playing)?;
+        Ok(rehearsal)
+    }
+
+    /// Whether all is well; else what the pipeline complains of.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let bus = self.pipeline.bus();
+        let message = bus.and_then(|bus| bus.pop_filtered(&[gst::MessageType::Error]));
+        match message.as_ref().map(|message| message.view()) {
+            Some(gst::MessageView::Error(error)) => Err(describe(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Rehearsal {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
         self.pipeline.bus().inspect(|bus| bus.unset_sync_handler());
     }
 }

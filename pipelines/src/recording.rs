@@ -7,6 +7,7 @@ mod job;
 mod part;
 mod plan;
 mod recorder;
+mod rehearsal;
 mod signature;
 mod span;
 
@@ -14,6 +15,7 @@ pub(crate) use copy::SILENT_PACKET;
 pub(crate) use gaps::Gaps;
 pub(crate) use job::Track;
 pub(crate) use plan::{BUILT_IN, Plan, probe};
+pub(crate) use rehearsal::Rehearsal;
 pub(crate) use signature::Signature;
 pub(crate) use span::Span;
 

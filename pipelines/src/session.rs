@@ -1,6 +1,5 @@
 use crate::{
     decode::{Decoder, Lease},
-    formats::Formats,
     inbox::{Decoded, Event, Inbox, Media, Outbox},
     preview::PreviewError,
     previews::Previews,
@@ -282,16 +281,15 @@ impl Session {
         }
     }
 
-    /// What to make of the streams. Descriptions are read anew each time: what the user adds or
-    /// mends needs no restart.
     fn plan(&self, config: &RecordingConfig) -> Result<Plan, String> {
-        if let Some(plan) = Plan::built_in(&config.format) {
-            return Ok(plan);
-        }
-        Formats::load(self.config.formats_dir.as_deref())
-            .and_then(|formats| formats.recipe(&config.format, &config.quality, &config.encoders))
-            .map(|recipe| Plan::Encode(Box::new(recipe)))
-            .map_err(|error| error.to_string())
+        let formats_dir = self.config.formats_dir.as_deref();
+        Plan::choose(
+            &config.format,
+            &config.quality,
+            &config.encoders,
+            formats_dir,
+        )
+        .map_err(|error| error.to_string())
     }
 
     fn inputs(&mut self, plan: &Plan, audio: AudioChoice, asked: gst::ClockTime) -> Inputs {

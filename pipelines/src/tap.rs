@@ -207,7 +207,8 @@ impl Tap {
         }
     }
 
-    fn push(&self, sample: &gst::Sample) {
+    /// Hands a sample to everybody, on the streaming thread or on what stands in for it.
+    pub(crate) fn push(&self, sample: &gst::Sample) {
         let Some(unit) = unit(sample) else {
             tracing::debug!(tap = self.name, "a buffer without a time is left out");
             return;

@@ -10,7 +10,7 @@ use super::{
     span::Span,
 };
 use crate::{
-    feed::{Feed, Overflow},
+    feed::{Feed, Overflow, take_everything},
     output::Output,
     tap::{Attachment, Consumer, Tap},
     tracks::{AudioTrack, VideoTrack},
@@ -32,6 +32,10 @@ const MAX_WAITING_VIDEO_BYTES: u64 = 80 << 20;
 const MAX_WAITING_COPY_BYTES: u64 = 32 << 20;
 /// Sound that waits for a slow encoder: a minute. It is never what is slow.
 const MAX_WAITING_AUDIO_BYTES: u64 = 60 * 192_000;
+
+/// What the pipelines call the appsrcs of their streams.
+const PICTURES: &str = "pictures";
+const SOUND: &str = "sound";
 
 /// One stream of a file.
 pub(crate) trait Track: Consumer {
@@ -109,7 +113,7 @@ impl Parts {
     }
 
     fn sound(&self) -> Result<Feed, String> {
-        self.feed("sound", MAX_WAITING_AUDIO_BYTES, Overflow::DropBuffer)
+        self.feed(SOUND, MAX_WAITING_AUDIO_BYTES, Overflow::DropBuffer)
     }
 }
 
@@ -154,7 +158,7 @@ impl Job {
         inputs: &Arc<Inputs>,
         span: Span,
     ) -> Result<Self, String> {
-        let pictures = parts.feed("pictures", MAX_WAITING_VIDEO_BYTES, Overflow::DropBuffer)?;
+        let pictures = parts.feed(PICTURES, MAX_WAITING_VIDEO_BYTES, Overflow::DropBuffer)?;
         let video = VideoTrack::new(pictures, parts.element("geometry")?, span.clone());
         let audio = AudioTrack::new(parts.sound()?, delay, span.clone());
         let encoder = parts.element("encoder")?;
@@ -179,7 +183,7 @@ impl Job {
         let pictures = match video {
             Some(signature) => {
                 let overflow = Overflow::DropToKeyFrame;
-                let feed = parts.feed("pictures", MAX_WAITING_COPY_BYTES, overflow)?;
+                let feed = parts.feed(PICTURES, MAX_WAITING_COPY_BYTES, overflow)?;
                 CopyTrack::video(feed, signature, span.clone())
             }
             None => CopyTrack::absent_video(span.clone()),
@@ -247,6 +251,17 @@ impl Job {
             return Err(RecordingError::Pipeline("it does not start".into()));
         }
         Ok(())
+    }
+
+    /// Has whoever lets something in wait for it to be taken: nothing is left out, and no more waits
+    /// in here than while the machine keeps up.
+    pub(super) fn take_everything(&self) {
+        let elements = [PICTURES, SOUND].map(|name| self.pipeline.by_name(name));
+        let appsrcs = elements
+            .into_iter()
+            .flatten()
+            .flat_map(|one| one.downcast());
+        take_everything(&self.pipeline, &appsrcs.collect::<Vec<_>>());
     }
 
     /// Lets the streams in, from the running time `origin` on, where the file begins.

@@ -1,8 +1,8 @@
 //! What a recording makes of the streams.
 
-use crate::formats::Recipe;
-use haven_wire::{COPIED, FormatProbe, NO_VIDEO};
-use std::collections::BTreeMap;
+use crate::formats::{FormatError, Formats, Recipe};
+use haven_wire::{COPIED, ChosenEncoders, FormatProbe, NO_VIDEO};
+use std::{collections::BTreeMap, path::Path};
 
 /// The format that keeps the publisher's own encoding.
 const SOURCE: &str = "source";
@@ -31,12 +31,30 @@ pub(crate) enum Plan {
 
 impl Plan {
     /// The formats that need no description.
-    pub(crate) fn built_in(format: &str) -> Option<Self> {
+    fn built_in(format: &str) -> Option<Self> {
         match format {
             SOURCE => Some(Self::Copy),
             WAVE => Some(Self::Wave),
             _ => None,
         }
+    }
+
+    /// What a recording of this format and quality is. Descriptions are read anew each time: what
+    /// the user adds or mends needs no restart.
+    ///
+    /// # Errors
+    /// When there is no such format or quality, or nothing here can make it.
+    pub(crate) fn choose(
+        format: &str,
+        quality: &str,
+        encoders: &ChosenEncoders,
+        formats_dir: Option<&Path>,
+    ) -> Result<Self, FormatError> {
+        if let Some(plan) = Self::built_in(format) {
+            return Ok(plan);
+        }
+        let recipe = Formats::load(formats_dir)?.recipe(format, quality, encoders)?;
+        Ok(Self::Encode(Box::new(recipe)))
     }
 
     /// The element that encodes pictures.
