@@ -185,7 +185,7 @@ impl Rehearsal {
         let sources = ["pictures", "sound"].map(live_appsrc);
         take_everything(&pipeline, &sources);
         let attachments = [
-            encode(&sources[0], &video_elements()?, video)?,
+            encode(&sources[0], &video_elements(None)?, video)?,
             encode(&sources[1], &audio_elements()?, audio)?,
         ];
         let rehearsal = Self {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     feed::{live_appsrc, take_everything},
     inbox::{Inbox, Media, Outbox},
-    preview::Preview,
+    previews::Previews,
     source::Source,
     tap::{Tap, tap_sink},
     timebase::Timebase,
@@ -50,7 +50,7 @@ pub(super) fn session(pictures: u32, folder: &Path) -> Result<Cost, String> {
     let (outbox, _messages) = Outbox::new();
     let tokens = Arc::new(Tokens::new(outbox));
     let timebase = Timebase::start();
-    let _preview = Preview::start(&config, &timebase, &inbox, 0).map_err(text)?;
+    let _previews = Previews::start(&config, &timebase, &inbox).map_err(text)?;
     let source = Source::new(&config, &timebase, &inbox, &tokens).map_err(text)?;
     source.play().map_err(text)?;
     let published = Published::read(folder).map_err(text)?;
