@@ -2,6 +2,7 @@
 //! defaults, in this order.
 
 mod file;
+mod limits;
 mod options;
 mod settings;
 mod store;
@@ -18,6 +19,7 @@ use crate::{
     Error,
     admission::Shares,
     error::Kind,
+    limits::Allowed,
     recordings::{check_default_format, check_default_quality},
     secret::Secret,
     tls::TlsFiles,
@@ -72,6 +74,7 @@ pub(crate) struct Config {
     pub(crate) webhooks: WebhookConfig,
     /// None: connections aren't encrypted.
     pub(crate) tls: Option<TlsFiles>,
+    pub(crate) limits: Allowed,
     /// What the command line and the environment say.
     pub(crate) given: Options,
     /// What the file says.
@@ -101,6 +104,7 @@ impl Config {
         let api_token = required_token(listen, &merged, sources, home)?;
         let webhooks = WebhookConfig::resolve(&merged, sources, home)?;
         let tls = tls_files(&merged, home)?;
+        let limits = limits::resolve(&merged)?;
         let origins = OriginPolicy::new(&merged.allowed_origins)
             .map_err(|error| invalid(&format!("allowed_origins: {error}")))?;
         let pumpfun = Endpoints::from_lookup(|name| merged.pumpfun_url(name))
@@ -138,6 +142,7 @@ impl Config {
             timings: Timings::default(),
             webhooks,
             tls,
+            limits,
             given,
             file,
         })

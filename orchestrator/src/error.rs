@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Unprocessable,
     /// A WebSocket address was asked without an upgrade.
     UpgradeRequired,
+    /// One client asks for more than its share.
+    TooManyRequests,
     /// Our own fault.
     Internal,
     /// A neighbour (pump.fun, LiveKit) failed.

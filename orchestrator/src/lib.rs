@@ -16,6 +16,7 @@ mod db;
 mod error;
 mod events;
 mod folders;
+mod limits;
 mod listener;
 mod lookups;
 mod pumpfun;

@@ -1,11 +1,7 @@
 //! The accept loop. It is our own since upgraded connections, a shared port and a bounded number
 //! of connections need it.
 
-use crate::{
-    api::{Peer, Service},
-    shutdown::Shutdown,
-    tls::Tls,
-};
+use crate::{api::Service, limits::Peer, shutdown::Shutdown, tls::Tls};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -60,7 +56,11 @@ pub(crate) async fn serve(
         let Ok(local) = tcp.local_addr() else {
             continue;
         };
-        let peer = Peer { remote, local };
+        let peer = Peer {
+            remote,
+            local,
+            secure: tls.is_some(),
+        };
         let (service, ending) = (service.clone(), shutdown.token.clone());
         let tls = tls.clone();
         shutdown.tasks.spawn(async move {

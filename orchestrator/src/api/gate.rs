@@ -1,7 +1,13 @@
 //! Who may call: `Host`, `Origin` and token, before any route.
 
 use super::reply;
-use crate::{Error, config::Config, error::Kind, secret::Secret};
+use crate::{
+    Error,
+    config::Config,
+    error::Kind,
+    limits::{Limits, Peer},
+    secret::Secret,
+};
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{self, HeaderName},
@@ -12,7 +18,7 @@ use parking_lot::RwLock;
 use std::{
     convert::Infallible,
     future::Future,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
 };
@@ -24,14 +30,8 @@ use warp::{filters::BoxedFilter, reply::Response};
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("warning, etag, content-range, content-disposition, retry-after");
 
-/// The two ends of a connection, in a request's extensions.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer {
-    /// The client's address.
-    pub(crate) remote: SocketAddr,
-    /// Ours.
-    pub(crate) local: SocketAddr,
-}
+/// Who asks where no connection is known.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The rules.
 #[derive(Debug)]
@@ -216,13 +216,15 @@ fn is_public(path: &str) -> bool {
 #[derive(Clone)]
 pub(crate) struct Service {
     gate: GateSlot,
+    limits: Limits,
     routes: BoxedFilter<(Response,)>,
 }
 
 impl Service {
-    pub(crate) fn new(gate: Gate, routes: BoxedFilter<(Response,)>) -> Self {
+    pub(crate) fn new(gate: Gate, limits: &Limits, routes: BoxedFilter<(Response,)>) -> Self {
         Self {
             gate: GateSlot(Arc::new(RwLock::new(Arc::new(gate)))),
+            limits: limits.clone(),
             routes,
         }
     }
@@ -236,28 +238,41 @@ impl Service {
         let gate = self.gate.current();
         let path = request.uri().path().to_owned();
         let asked = request.headers().clone();
-        let local = request
-            .extensions()
-            .get::<Peer>()
-            .map(|peer| peer.local.ip());
-        let preflight = request.method() == Method::OPTIONS
-            && asked.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let peer = request.extensions().get::<Peer>().copied();
+        let peer = peer.unwrap_or(Peer {
+            remote: NOBODY,
+            local: NOBODY,
+            secure: false,
+        });
+        let client = self.limits.client(&peer, &asked);
+        request.extensions_mut().insert(client);
         // hyper leaves the body out of the answer to HEAD by itself. A WebSocket is for GET alone.
         if request.method() == Method::HEAD && !asked.contains_key(header::UPGRADE) {
             *request.method_mut() = Method::GET;
         }
-        let local = local.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-        let response = match gate.check(&request, local) {
-            _ if preflight => gate.preflight(&asked),
+        let response = match self.limits.count_request(&client) {
+            Ok(()) => self.respond(&gate, peer.local.ip(), request).await,
+            Err(error) => reply::problem(error),
+        };
+        let mut response = reply::finish(&path, &client, response);
+        gate.share(&asked, response.headers_mut());
+        response
+    }
+
+    async fn respond(self, gate: &Gate, local: IpAddr, request: Request<Incoming>) -> Response {
+        let asked = request.headers();
+        if request.method() == Method::OPTIONS
+            && asked.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        {
+            return gate.preflight(asked);
+        }
+        match gate.check(&request, local) {
             Err(error) => reply::problem(error),
             Ok(()) => {
                 let Ok(response) = warp::service(self.routes).call(request).await;
                 response
             }
-        };
-        let mut response = reply::finish(&path, response);
-        gate.share(&asked, response.headers_mut());
-        response
+        }
     }
 }
 

@@ -189,7 +189,7 @@ pub(super) fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         (status = 422, description = "A field is missing or wrong", body = Problem),
         (status = 500, description = "The worker failed", body = Problem),
         (status = 502, description = "No token, or no connection to LiveKit", body = Problem),
-        (status = 503, description = "This can't be recorded here, or the server ends", body = Problem),
+        (status = 503, description = "This can't be recorded here, as many sessions run as may (`too_many_sessions`), or the server ends", body = Problem),
         (status = 504, description = "No connection in time", body = Problem),
         (status = 507, description = "Not enough disk space for a recording", body = Problem),
     )

@@ -9,6 +9,7 @@ use crate::{
     Error,
     admission::Admission,
     autorecord::LiveState,
+    limits::Refused,
     pumpfun::{Counts, ENDPOINTS, OUTCOMES},
     recordings::Recording,
     sessions::{Phase, View},
@@ -76,6 +77,17 @@ async fn text(app: &App) -> Result<String, Error> {
         "Workers that were replaced because they ended unasked.",
         context.worker_restarts.load(Ordering::Relaxed),
     );
+    page.counter(
+        "haven_refused_total",
+        "What was refused since a limit was reached, by the answer's code.",
+    );
+    for what in Refused::ALL {
+        page.sample(
+            "haven_refused_total",
+            &[("code", what.code())],
+            context.limits.refused(what),
+        );
+    }
     recordings(&mut page, &views);
     page.one_gauge(
         "haven_stored_files",

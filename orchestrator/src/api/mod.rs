@@ -20,7 +20,7 @@ mod watch;
 mod watch_rules;
 mod webhooks;
 
-pub(crate) use gate::{Gate, GateSlot, Peer, Service};
+pub(crate) use gate::{Gate, GateSlot, Service};
 pub(crate) use health::Readiness;
 
 use crate::{

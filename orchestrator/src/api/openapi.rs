@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        OpenApi as Document, PathItem,
+        Content, OpenApi as Document, PathItem, Ref, RefOr, ResponseBuilder,
         path::Operation,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
@@ -77,7 +77,7 @@ use warp::{Filter, Reply, filters::BoxedFilter, path, reply::Response};
         (name = "configuration", description = "Settings that count for sessions started afterwards"),
         (name = "operations", description = "How the server is"),
     ),
-    modifiers(&Token, &Aliases),
+    modifiers(&Token, &TooMany, &Aliases),
     security(("token" = [])),
 )]
 struct Described;
@@ -93,6 +93,32 @@ impl Modify for Token {
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// What every request may be answered.
+struct TooMany;
+
+impl Modify for TooMany {
+    fn modify(&self, document: &mut Document) {
+        let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+        let refusal = ResponseBuilder::new()
+            .description("Too many requests from one address: again after `Retry-After` seconds")
+            .content("application/json", problem)
+            .build();
+        let items = document.paths.paths.values_mut();
+        let operations = items.flat_map(|item| {
+            [
+                &mut item.get,
+                &mut item.post,
+                &mut item.put,
+                &mut item.delete,
+            ]
+        });
+        for operation in operations.flatten() {
+            let responses = &mut operation.responses.responses;
+            responses.insert("429".to_owned(), RefOr::T(refusal.clone()));
+        }
     }
 }
 

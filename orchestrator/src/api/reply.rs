@@ -1,7 +1,7 @@
 //! Results as responses: the one place that knows HTTP statuses.
 
 use super::openapi;
-use crate::{Error, error::Kind};
+use crate::{Error, error::Kind, limits::Client};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
@@ -44,25 +44,11 @@ pub(super) fn problem(error: Error) -> Response {
 }
 
 /// Words a failure for its path, and logs it. Everything else stays as it is.
-pub(super) fn finish(path: &str, mut response: Response) -> Response {
+pub(super) fn finish(path: &str, client: &Client, mut response: Response) -> Response {
     let Some(Unworded(error)) = response.extensions_mut().remove() else {
         return response;
     };
-    if response.status().is_server_error() {
-        tracing::error!(
-            path,
-            status = response.status().as_u16(),
-            error = error.chain(),
-            "request"
-        );
-    } else {
-        tracing::info!(
-            path,
-            status = response.status().as_u16(),
-            error = error.chain(),
-            "request"
-        );
-    }
+    log(path, client, response.status(), &error);
     let body = Problem {
         success: false,
         error: worded(path, error.message()),
@@ -85,6 +71,24 @@ pub(super) fn finish(path: &str, mut response: Response) -> Response {
         parts.headers.insert(header::ALLOW, methods);
     }
     Response::from_parts(parts, body)
+}
+
+/// One line for each failure. What passes by itself is no error of ours; and who is told to come later
+/// and doesn't listen must not fill the log.
+fn log(path: &str, client: &Client, status: StatusCode, error: &Error) {
+    let (address, scheme) = (client.address, client.scheme());
+    let (status, chain) = (status.as_u16(), error.chain());
+    macro_rules! request {
+        ($level:ident) => {
+            tracing::$level!(path, status, error = chain, client = %address, scheme, "request")
+        };
+    }
+    match error.kind() {
+        Kind::TooManyRequests => request!(debug),
+        _ if error.wait().is_some() => request!(info),
+        _ if status >= 500 => request!(error),
+        _ => request!(info),
+    }
 }
 
 /// A wait as `Retry-After` has it (RFC 9110, 10.2.3): whole seconds, so that nobody comes too early.
@@ -138,6 +142,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+        Kind::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Kind::BadGateway => StatusCode::BAD_GATEWAY,
         Kind::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -157,7 +162,12 @@ mod tests {
             .retry_after(Duration::from_millis(2_100))
             .detail("needed", 2.5)
             .detail("used", serde_json::json!({"cpu": 4}));
-        let response = finish("/api/live-sessions/start", problem(error));
+        let client = Client {
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            forwarded: false,
+            secure: false,
+        };
+        let response = finish("/api/live-sessions/start", &client, problem(error));
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "3");
         let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -1,7 +1,7 @@
 //! The viewers' WebSockets.
 
 use super::{App, key_segment, reply, with};
-use crate::{Error, listener::Place, watch::upgrade};
+use crate::{Error, limits::Client, listener::Place, watch::upgrade};
 use http::{HeaderMap, Method};
 use hyper::upgrade::OnUpgrade;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn socket(app: &Arc<App>, prefix: BoxedFilter<()>, protocol: Protocol) -> BoxedF
             let opened = upgrade::open(
                 &app.registry,
                 &app.shutdown,
-                &app.origins,
+                (&app.origins, &app.registry.context().limits),
                 (key, protocol),
                 request,
             );
@@ -60,14 +60,16 @@ fn request() -> BoxedFilter<(upgrade::Request,)> {
         .and(query)
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::ext::optional::<Place>())
+        .and(warp::ext::get::<Client>())
         .map(
-            |method: Method, headers: HeaderMap, query: String, on_upgrade, place| {
+            |method: Method, headers: HeaderMap, query: String, on_upgrade, place, client| {
                 upgrade::Request {
                     method,
                     headers,
                     query,
                     on_upgrade,
                     place,
+                    client,
                 }
             },
         )

@@ -66,6 +66,8 @@ pub(super) struct Period {
     pub(super) shared: Arc<Shared>,
     pub(super) row: PeriodRow,
     signal: watch::Receiver<Signal>,
+    /// Sessions that are over.
+    endings: watch::Receiver<u64>,
     state: LiveState,
     pub(super) error: Option<String>,
     shown: watch::Sender<Shown>,
@@ -83,6 +85,7 @@ impl Period {
     ) -> (Self, watch::Receiver<Shown>) {
         let (shown, seen) = watch::channel(Shown::default());
         let this = Self {
+            endings: shared.registry.endings(),
             shared,
             row,
             signal,
@@ -109,6 +112,8 @@ impl Period {
     /// Why it is over; none where the server ends first.
     async fn until_over(&mut self) -> Option<String> {
         loop {
+            // What ends from here on may make place for this.
+            self.endings.mark_unchanged();
             let step = match self.row.dismissed {
                 true => self.rest().await,
                 false => self.record().await,
@@ -151,11 +156,20 @@ impl Period {
     /// Waits before another try, unless there is to be none.
     async fn pause_after(&mut self, error: &Error) -> Option<Step> {
         let pause = self.backoff.next(rand::random());
+        // Who is told to come later comes no sooner.
+        let pause = pause.max(error.wait().unwrap_or_default());
         let (mint, cause) = (&self.row.mint, error.chain());
         let is_news = self.error.as_deref() != Some(error.message());
         self.error = Some(error.message().to_owned());
         if NOBODY_THERE.contains(&error.code()) {
             tracing::info!(mint, cause, ?pause, "nobody is there to be recorded");
+            self.set_state(LiveState::Starting);
+        } else if error.wait().is_some() {
+            // The server has enough to do: that is as it should be, and told once.
+            match is_news {
+                true => tracing::info!(mint, cause, "a stream that is live waits for its turn"),
+                false => tracing::debug!(mint, cause, ?pause, "it waits on"),
+            }
             self.set_state(LiveState::Starting);
         } else {
             tracing::warn!(
@@ -170,9 +184,16 @@ impl Period {
             }
             self.set_state(LiveState::Failing);
         }
+        let mut endings = self.endings.clone();
+        let place = async {
+            if error.wait().is_none() || endings.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             step = self.told(Signal::RuleGone) => Some(step),
             () = sleep(pause) => None,
+            () = place => None,
         }
     }
 

@@ -55,6 +55,7 @@ impl Period {
         }
         let target = registry.current().sources.mint_target(&self.row.mint)?;
         if !ran {
+            registry.check_startable(&self.row.mint)?;
             // What can't be recorded needs no session.
             registry.current().library.check_free().await?;
             // Noted first: after a crash it is known whose the session is.

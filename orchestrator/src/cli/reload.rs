@@ -5,6 +5,7 @@ use crate::{
     Error,
     api::{Gate, GateSlot},
     config::{Config, ServeArgs, Store, keys},
+    limits::Limits,
     tls::Tls,
 };
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub(super) struct Reloader {
     pub(super) config: Config,
     pub(super) store: Arc<Store>,
     pub(super) gate: GateSlot,
+    pub(super) limits: Limits,
     pub(super) log: LogControl,
     pub(super) tls: Option<Tls>,
 }
@@ -38,6 +40,7 @@ impl Reloader {
             tls.reload().await?;
         }
         self.store.reload(config.layers.clone()).await?;
+        self.limits.replace(config.limits.clone());
         // Viewers' sockets know the origins that there were at the start.
         let origins = self.config.origins.clone();
         self.gate.replace(Gate::new(&Config {

@@ -15,6 +15,7 @@ use crate::{
     db::Db,
     error::Kind,
     events::Events,
+    limits::Limits,
     listener,
     pumpfun::{Catalogue, Upstream},
     recordings::{Archive, Library, Policy, PolicySource, check_default_format, recovery::Wreck},
@@ -75,10 +76,9 @@ async fn serve(args: &ServeArgs, config: Config, log: LogControl) -> Result<(), 
     let store = Arc::new(Store::open(config.layers.clone(), db.clone()).await?);
     let policy = policy_source(&config, &store);
     let registry = registry(&config, &db, &workers, (&store, &policy), &shutdown)?;
-    let context = registry.context();
-    let archive = context.archive.clone();
+    let archive = registry.context().archive.clone();
     // Before anything happens.
-    let webhooks = Webhooks::open(&config.webhooks, context, store.subscribe()).await?;
+    let webhooks = Webhooks::open(&config.webhooks, registry.context(), store.subscribe()).await?;
     wreck
         .take_up(&db, |session, recordings| {
             config.resume && registry.take_up(session, recordings)
@@ -94,7 +94,7 @@ async fn serve(args: &ServeArgs, config: Config, log: LogControl) -> Result<(), 
         readiness: api::Readiness::default(),
         webhooks: webhooks.clone(),
     });
-    let service = Service::new(Gate::new(&config), api::routes(app));
+    let service = Service::new(Gate::new(&config), workers.limits(), api::routes(app));
     let gate = service.gate();
     let recovery = wreck.recover(db.clone(), Arc::clone(&workers), archive);
     let keeping = keeper::run(registry.clone(), policy, config.data_dir.clone());
@@ -112,6 +112,7 @@ async fn serve(args: &ServeArgs, config: Config, log: LogControl) -> Result<(), 
         config,
         store,
         gate,
+        limits: workers.limits().clone(),
         log,
         tls,
     };
@@ -142,6 +143,7 @@ pub(super) fn workers(config: &Config, shutdown: &Shutdown) -> Workers {
         config.worker.clone(),
         config.formats_dir.clone(),
         config.timings,
+        Limits::new(config.limits.clone()),
         shutdown.tasks.clone(),
     )
 }
@@ -250,6 +252,7 @@ pub(super) fn registry(
         settings,
         formats_dir: config.formats_dir.clone(),
         shutdown: shutdown.clone(),
+        limits: workers.limits().clone(),
         worker_restarts: Arc::default(),
     };
     Ok(Registry::new(context, store.subscribe()))

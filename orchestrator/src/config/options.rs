@@ -2,7 +2,7 @@
 //! the configuration file.
 
 use super::settings::Layer;
-use crate::secret::Secret;
+use crate::{limits::Network, secret::Secret};
 use clap::{Args, FromArgMatches, builder::BoolishValueParser};
 use serde::Deserialize;
 use std::{
@@ -34,6 +34,7 @@ shown_as! {
     PathBuf: |value| value.to_string_lossy().into_owned(),
     SocketAddr: |value| value.to_string(),
     IpAddr: |value| value.to_string(),
+    Network: |value| value.to_string(),
     Secret: |_value| HIDDEN,
 }
 
@@ -132,6 +133,26 @@ options! {
     #[arg(long = "allowed-host", env = "HAVEN_ALLOWED_HOSTS", value_delimiter = ',',
           value_name = "HOST")]
     allowed_hosts: Vec<String>,
+    /// A proxy before the server, as an address or a network: what it says of a request's sender
+    /// (X-Forwarded-For, X-Forwarded-Proto) is believed (repeatable)
+    #[arg(long = "trusted-proxy", env = "HAVEN_TRUSTED_PROXIES", value_delimiter = ',',
+          value_name = "NETWORK")]
+    trusted_proxies: Vec<Network>,
+    /// Live sessions at once, 0: no limit [default: 0]
+    #[arg(long, env = "HAVEN_MAX_SESSIONS", value_name = "SESSIONS")]
+    max_sessions: Option<u64>,
+    /// Viewers of all sessions together, 0: no limit [default: 0]
+    #[arg(long, env = "HAVEN_MAX_VIEWERS", value_name = "VIEWERS")]
+    max_viewers: Option<u64>,
+    /// Viewers at one address, 0: no limit [default: 0]
+    #[arg(long, env = "HAVEN_MAX_VIEWERS_PER_ADDRESS", value_name = "VIEWERS")]
+    max_viewers_per_address: Option<u64>,
+    /// Requests of one address in a minute, 0: no limit [default: 1200]
+    #[arg(long, env = "HAVEN_REQUESTS_PER_MINUTE", value_name = "REQUESTS")]
+    requests_per_minute: Option<u64>,
+    /// Memory that a worker's process may have, 0: no limit [default: 4 GiB]
+    #[arg(long, env = "HAVEN_WORKER_MEMORY_BYTES", value_name = "BYTES")]
+    worker_memory_bytes: Option<u64>,
     /// Certificate chain (PEM) to serve with TLS; read again when it is renewed
     #[arg(long, env = "HAVEN_TLS_CERT", value_name = "FILE")]
     tls_cert: Option<PathBuf>,
@@ -301,7 +322,13 @@ const WITHOUT_OPTION: [(&str, &str, &str); 10] = [
 ];
 
 /// Keys whose values are taken over while the server runs (SIGHUP), beside those of [`Layer`].
-const RELOADED: [&str; 5] = [
+const RELOADED: [&str; 11] = [
+    "trusted_proxies",
+    "max_sessions",
+    "max_viewers",
+    "max_viewers_per_address",
+    "requests_per_minute",
+    "worker_memory_bytes",
     "api_token",
     "api_token_file",
     "allowed_hosts",

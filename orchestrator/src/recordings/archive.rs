@@ -292,6 +292,7 @@ impl Archive {
             "x".into(),
             None,
             Default::default(),
+            Default::default(),
             tokio_util::task::TaskTracker::new(),
         );
         let policy: PolicySource = Arc::new(Default::default);

@@ -244,13 +244,19 @@ pub(crate) async fn remove_leftover(path: PathBuf) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::Timings;
+    use crate::{limits::Limits, worker::Timings};
     use tokio_util::task::TaskTracker;
 
     #[tokio::test]
     async fn what_is_not_there_is_nothing_only_where_nothing_was_known_of_it() {
         let dir = tempfile::tempdir().unwrap();
-        let workers = Workers::new("x".into(), None, Timings::default(), TaskTracker::new());
+        let workers = Workers::new(
+            "x".into(),
+            None,
+            Timings::default(),
+            Limits::default(),
+            TaskTracker::new(),
+        );
         let hurry = CancellationToken::new();
         let known = FileProgress {
             duration_ms: 3_600_000,

@@ -15,6 +15,7 @@ use crate::{
     db::Db,
     error::Kind,
     events::Events,
+    limits::Limits,
     recordings::{Archive, Library},
     runtime_dir::RuntimeDir,
     shutdown::Shutdown,
@@ -56,6 +57,7 @@ pub(crate) struct Context {
     pub(crate) settings: Arc<Settings>,
     pub(crate) formats_dir: Option<PathBuf>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) limits: Limits,
     /// Workers that were replaced, over all sessions.
     pub(crate) worker_restarts: Arc<AtomicU64>,
 }
@@ -104,7 +106,7 @@ struct Sessions {
     /// Sessions that were begun.
     started: u64,
     /// Sessions that are over, and what went to their viewers.
-    ended: u64,
+    ended: watch::Sender<u64>,
     past: HubStats,
 }
 
@@ -122,7 +124,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let mut sessions = self.sessions.lock();
         if let Some(handle) = sessions.by_key.remove(&self.key) {
-            sessions.ended += 1;
+            sessions.ended.send_modify(|ended| *ended += 1);
             add(&mut sessions.past, &handle.screens.stats());
         }
     }
@@ -162,6 +164,18 @@ impl Registry {
         self.sessions.lock().by_key.get(key).cloned()
     }
 
+    /// Whether the session of this key runs, or may begin.
+    ///
+    /// # Errors
+    /// When as many sessions run as may.
+    pub(crate) fn check_startable(&self, key: &str) -> Result<(), Error> {
+        let sessions = self.sessions.lock();
+        match sessions.by_key.contains_key(key) {
+            true => Ok(()),
+            false => self.context.limits.check_sessions(sessions.by_key.len()),
+        }
+    }
+
     /// Every session, by key.
     pub(crate) fn all(&self) -> Vec<Handle> {
         self.sessions.lock().by_key.values().cloned().collect()
@@ -170,7 +184,12 @@ impl Registry {
     /// How many sessions were begun, and how many are over.
     pub(crate) fn totals(&self) -> (u64, u64) {
         let sessions = self.sessions.lock();
-        (sessions.started, sessions.ended)
+        (sessions.started, *sessions.ended.borrow())
+    }
+
+    /// Changes whenever a session is over: what was refused for want of a place may be tried again.
+    pub(crate) fn endings(&self) -> watch::Receiver<u64> {
+        self.sessions.lock().ended.subscribe()
     }
 
     /// What has gone to viewers since the server's start, and how many there are now.
@@ -191,7 +210,7 @@ impl Registry {
     /// that runs. Answers once the room is joined.
     ///
     /// # Errors
-    /// Why it could not be started; nothing of it is left then.
+    /// Why it could not be started, or may not; nothing of it is left then.
     pub(crate) async fn start(&self, target: &Target) -> Result<Started, Error> {
         for _ in 0..START_TRIES {
             let (handle, already_active) = self.find_or_spawn(target)?;
@@ -312,6 +331,7 @@ impl Registry {
                 "The server is shutting down",
             ));
         }
+        self.context.limits.check_sessions(sessions.by_key.len())?;
         self.context.admission.admit_session()?;
         let handle = self.spawn(&mut sessions, target, None);
         Ok((handle, false))

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     db::{NewRecording, NewSession, SessionKind},
     events::Events,
+    limits::Limits,
     recordings::Part,
     worker::{Timings, Workers},
 };
@@ -45,7 +46,13 @@ fn what_waits_has_a_limit() {
 /// A writer, and two recordings of one session.
 async fn writer() -> (Writer, Db, TaskTracker) {
     let (db, tasks) = (Db::in_memory(), TaskTracker::new());
-    let workers = Workers::new("x".into(), None, Timings::default(), tasks.clone());
+    let workers = Workers::new(
+        "x".into(),
+        None,
+        Timings::default(),
+        Limits::default(),
+        tasks.clone(),
+    );
     let archive = Archive::new(
         db.clone(),
         Arc::new(workers),

@@ -1,6 +1,13 @@
 //! From an HTTP request to a viewer.
 
-use crate::{Error, error::Kind, listener::Place, sessions::Registry, shutdown::Shutdown};
+use crate::{
+    Error,
+    error::Kind,
+    limits::{Client, Limits},
+    listener::Place,
+    sessions::Registry,
+    shutdown::Shutdown,
+};
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -18,6 +25,8 @@ pub(crate) struct Request {
     pub(crate) on_upgrade: Option<OnUpgrade>,
     /// The connection's, which becomes the viewer's.
     pub(crate) place: Option<Place>,
+    /// Who asks.
+    pub(crate) client: Client,
 }
 
 /// Why there is no WebSocket, with headers for the answer.
@@ -30,37 +39,35 @@ pub(crate) struct Refusal {
 /// of this key the upgrade is accepted and closed with 4404: a browser can't see an HTTP status.
 ///
 /// # Errors
-/// When it is no proper upgrade, or asks for what there isn't.
+/// When it is no proper upgrade, or asks for what there isn't; unavailable when there are as many
+/// viewers as there may be.
 pub(crate) fn open(
     registry: &Registry,
     shutdown: &Shutdown,
-    origins: &OriginPolicy,
+    (origins, limits): (&OriginPolicy, &Limits),
     (key, protocol): (String, Protocol),
     request: Request,
 ) -> Result<Response<()>, Refusal> {
     let query = Some(request.query.as_str()).filter(|query| !query.is_empty());
     let options = ViewerOptions::from_query(query).map_err(|error| {
         let error = Error::field(error.parameter, format_args!("must be {}", error.expected));
-        Refusal {
-            error,
-            headers: Box::default(),
-        }
+        plain(error)
     })?;
     let response = accept(&request.method, &request.headers, origins).map_err(refusal)?;
     let Some(on_upgrade) = request.on_upgrade else {
         return Err(refusal(UpgradeError::NotAnUpgrade));
     };
     let handle = registry.find(&key);
+    // Who finds no session is no viewer.
+    let seat = handle.as_ref().map(|_| limits.take_seat(&request.client));
+    let seat = seat.transpose().map_err(plain)?;
     if let Some(handle) = &handle {
-        handle.admit_viewer().map_err(|error| Refusal {
-            error,
-            headers: Box::default(),
-        })?;
+        handle.admit_viewer().map_err(plain)?;
     }
     let going_down = shutdown.token.clone();
     let place = request.place;
     shutdown.tasks.spawn(async move {
-        let _place = place;
+        let _held = (place, seat);
         let io = match on_upgrade.await {
             Ok(upgraded) => TokioIo::new(upgraded),
             Err(error) => return tracing::debug!(key, %error, "a viewer left at the upgrade"),
@@ -79,6 +86,13 @@ pub(crate) fn open(
         }
     });
     Ok(response)
+}
+
+fn plain(error: Error) -> Refusal {
+    Refusal {
+        error,
+        headers: Box::default(),
+    }
 }
 
 fn refusal(error: UpgradeError) -> Refusal {

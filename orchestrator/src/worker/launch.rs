@@ -1,12 +1,16 @@
 //! Starting a worker's process.
 
-use super::{Worker, Workers, link};
+use super::{
+    Worker, Workers,
+    confine::{confine, is_about_memory},
+    link,
+};
 use crate::{Error, error::Kind};
 use haven_wire::{ServerMessage, SessionConfig};
 use std::{ffi::OsStr, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader},
-    process::Command,
+    process::{Child, Command},
     sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
@@ -30,19 +34,28 @@ impl Workers {
         command
     }
 
+    /// Runs a command within the limits of workers.
+    ///
+    /// # Errors
+    /// When the executable can't be run.
+    pub(super) fn spawn(&self, command: &mut Command) -> Result<Child, Error> {
+        let child = command.spawn().map_err(|error| self.cannot_run(error))?;
+        confine(&child, self.limits.worker_memory_bytes());
+        Ok(child)
+    }
+
     /// Starts a worker for a session. It is supervised by tasks of its own until it has exited.
     ///
     /// # Errors
     /// When the executable can't be run.
     pub(crate) fn launch(&self, config: SessionConfig) -> Result<Worker, Error> {
         let key = config.key.clone();
-        let mut child = self
-            .command()
+        let mut command = self.command();
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| self.cannot_run(error))?;
+            .stderr(Stdio::piped());
+        let mut child = self.spawn(&mut command)?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -54,12 +67,14 @@ impl Workers {
         let stop = CancellationToken::new();
         let abandon = CancellationToken::new();
         let _ = commands.try_send(ServerMessage::Start(config));
-        self.tasks.spawn(log(stderr, key.clone()).in_current_span());
+        let log = self.tasks.spawn(log(stderr, key.clone()).in_current_span());
         self.tasks
             .spawn(link::write(stdin, command_queue).in_current_span());
         let link = link::Link {
             key,
             child,
+            log,
+            memory_bytes: self.limits.worker_memory_bytes(),
             commands: commands.clone(),
             events: event_queue,
             stop: stop.clone(),
@@ -102,10 +117,12 @@ fn may_pass(name: &OsStr) -> bool {
         || name.starts_with("GST_")
 }
 
-/// Copies a worker's log into ours, with the session's key or what else it is run for.
-pub(super) async fn log(stderr: impl AsyncRead + Unpin, key: String) {
+/// Copies a worker's log into ours, with the session's key or what else it is run for. Whether it
+/// told of a lack of memory.
+pub(super) async fn log(stderr: impl AsyncRead + Unpin, key: String) -> bool {
     let mut input = BufReader::new(stderr);
     let mut line = Vec::new();
+    let mut lacked_memory = false;
     loop {
         line.clear();
         let read = (&mut input)
@@ -113,9 +130,10 @@ pub(super) async fn log(stderr: impl AsyncRead + Unpin, key: String) {
             .read_until(b'\n', &mut line)
             .await;
         match read {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return lacked_memory,
             Ok(_) => {
                 let text = String::from_utf8_lossy(line.trim_ascii_end());
+                lacked_memory |= is_about_memory(&text);
                 let (level, text) = level_of(&text);
                 match level {
                     "ERROR" => tracing::error!(target: "worker", key, "{text}"),

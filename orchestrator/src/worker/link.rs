@@ -1,13 +1,14 @@
 //! Messages with a worker, and the ladder that ends it.
 
-use super::{Timings, WorkerEvent};
+use super::{Timings, WorkerEvent, confine::out_of_memory};
 use haven_wire::{LineError, LineReader, ServerMessage, WorkerMessage, encode_line};
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::{process::ExitStatus, time::Duration};
+use std::{fmt, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     process::Child,
     sync::mpsc,
+    task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,10 @@ const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(super) struct Link {
     pub(super) key: String,
     pub(super) child: Child,
+    /// What copies its log, and says whether that told of a lack of memory.
+    pub(super) log: JoinHandle<bool>,
+    /// What it may have; none: no limit.
+    pub(super) memory_bytes: Option<u64>,
     pub(super) commands: mpsc::Sender<ServerMessage>,
     pub(super) events: mpsc::Sender<WorkerEvent>,
     pub(super) stop: CancellationToken,
@@ -45,25 +50,26 @@ impl Link {
     /// Runs until the process has been waited for; its end is the last event.
     pub(super) async fn run(mut self, stdout: impl AsyncRead + Unpin) {
         let mut reader = LineReader::new(stdout);
-        let how = self.supervise(&mut reader).await;
+        let gone = self.supervise(&mut reader).await;
         if !last_words(&mut reader, &self.events).await {
             tracing::warn!(
                 key = self.key,
                 "a process of the worker holds its pipe open"
             );
         }
+        let how = self.told(gone).await;
         tracing::info!(key = self.key, how, "worker exited");
         self.tell(WorkerEvent::Exited(how)).await;
     }
 
-    async fn supervise<R: AsyncRead + Unpin>(&mut self, reader: &mut LineReader<R>) -> String {
+    async fn supervise<R: AsyncRead + Unpin>(&mut self, reader: &mut LineReader<R>) -> Gone {
         let (mut step, mut reading) = (Step::Launched, true);
         let mut deadline = Instant::now() + self.timings.ready;
         let mut why = None;
         loop {
             let going = matches!(step, Step::Launched | Step::Ready);
             tokio::select! {
-                status = self.child.wait() => return ending(status, why),
+                status = self.child.wait() => return Gone { status, step, why },
                 () = self.abandon.cancelled(), if going || step == Step::Asked => {
                     self.ask();
                     (step, deadline) = (Step::Last, Instant::now() + self.timings.abandon);
@@ -134,6 +140,23 @@ impl Link {
         }
     }
 
+    /// How it went, in words; the process is gone, so its log is at its end.
+    async fn told(&mut self, gone: Gone) -> String {
+        let lacked_memory = timeout(LAST_WORDS, &mut self.log).await;
+        match gone.status {
+            Ok(status) if status.success() => gone.to_string(),
+            _ if matches!(lacked_memory, Ok(Ok(true))) => {
+                format!("{gone}, {}", out_of_memory(self.memory_bytes))
+            }
+            Ok(status)
+                if gone.step != Step::Killed && status.signal() == Some(Signal::KILL.as_raw()) =>
+            {
+                format!("{gone}, not by us: the kernel does so where memory runs out")
+            }
+            _ => gone.to_string(),
+        }
+    }
+
     async fn tell(&self, event: WorkerEvent) {
         // The session is gone: its handle was dropped, which has begun the ladder.
         let _ = self.events.send(event).await;
@@ -158,14 +181,25 @@ async fn last_words<R: AsyncRead + Unpin>(
     }
 }
 
-fn ending(status: std::io::Result<ExitStatus>, why: Option<&str>) -> String {
-    let how = match status {
-        Ok(status) => status.to_string(),
-        Err(error) => format!("can't be waited for: {error}"),
-    };
-    match why {
-        Some(why) => format!("{why} ({how})"),
-        None => how,
+/// A process that is gone.
+struct Gone {
+    status: std::io::Result<ExitStatus>,
+    /// How far it had come.
+    step: Step,
+    /// Why it was killed.
+    why: Option<&'static str>,
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match &self.status {
+            Ok(status) => status.to_string(),
+            Err(error) => format!("can't be waited for: {error}"),
+        };
+        match self.why {
+            Some(why) => write!(f, "{why} ({how})"),
+            None => f.write_str(&how),
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Worker processes: one per live session, replaceable at any time.
 
+mod confine;
 mod launch;
 mod link;
 mod tools;
 
 pub(crate) use tools::{FILE_LOCKED, FILE_MISSING};
 
+use crate::limits::Limits;
 use haven_wire::{Probe, ServerMessage, WorkerMessage};
 use std::{path::PathBuf, time::Duration};
 use tokio::sync::{OnceCell, Semaphore, mpsc};
@@ -118,6 +120,7 @@ pub(crate) struct Workers {
     /// The user's descriptions of formats.
     formats_dir: Option<PathBuf>,
     timings: Timings,
+    limits: Limits,
     tasks: TaskTracker,
     probe: OnceCell<Probe>,
     /// Measuring a file reads all of it: a few at a time.
@@ -133,12 +136,14 @@ impl Workers {
         executable: PathBuf,
         formats_dir: Option<PathBuf>,
         timings: Timings,
+        limits: Limits,
         tasks: TaskTracker,
     ) -> Self {
         Self {
             executable,
             formats_dir,
             timings,
+            limits,
             tasks,
             probe: OnceCell::new(),
             measuring: Semaphore::new(2),
@@ -150,6 +155,10 @@ impl Workers {
     /// What is waited for at the server's end.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(crate) fn timings(&self) -> &Timings {

@@ -1,6 +1,6 @@
 //! What the worker's executable knows of this machine and of files: GStreamer is only there.
 
-use super::{Workers, launch::log};
+use super::{Workers, confine::out_of_memory, launch::log};
 use crate::{Error, error::Kind};
 use haven_wire::{Costs, Probe};
 use rustix::{
@@ -177,15 +177,14 @@ impl Workers {
             )
             .caused_by(why)
         };
-        let mut child = self
-            .command()
+        let mut command = self.command();
+        command
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| self.cannot_run(error))?;
+            .kill_on_drop(true);
+        let mut child = self.spawn(&mut command)?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(fail("it has no pipes".into()));
         };
@@ -203,9 +202,13 @@ impl Workers {
             .await
             .map_err(|_| fail(format!("none within {limit:?}")))?
             .map_err(|error| fail(error.to_string()))?;
-        let _ = timeout(LAST_WORDS, logging).await;
+        let lacked_memory = matches!(timeout(LAST_WORDS, logging).await, Ok(Ok(true)));
         if status.code() == Some(UNFIT) {
             return Err(unfit(&answer));
+        }
+        if !status.success() && lacked_memory {
+            let why = out_of_memory(self.limits().worker_memory_bytes());
+            return Err(fail(format!("{status}, {why}")));
         }
         if !status.success() {
             let text = String::from_utf8_lossy(&answer);

@@ -2,7 +2,7 @@
 //! session's key tells it to (`never-ready`, `no-join`, `refused`, `no-server`, `crash-at-start`,
 //! `stubborn`, `slow-join`, `slow-finish`, `deleted`, `bad-recording`, `token`, `crash-loop`, `outage`,
 //! `wandering`, `roaming`, `gappy`, `closed`, `breaks`, `hollow`, `orphan`, `stubborn-file`, `faulty`,
-//! `barren`, `speechless`, `mute`, `dries-up`, `idle`, …). A
+//! `barren`, `speechless`, `mute`, `dries-up`, `idle`, `hungry`, …). A
 //! "recording" is a file that grows by one byte each 10 ms; `--measure` takes its size for its
 //! length, `--join` strings files together, unless `unfit` is in their names. What keeps the
 //! publisher's encoding becomes a webm file, and is split as it is asked for.
@@ -489,6 +489,9 @@ async fn work<R: tokio::io::AsyncRead + Unpin>(
     let behaviour = config.key.as_str();
     let mut terminate =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+    if behaviour == "hungry" && !is_replacement(config, u32::MAX) {
+        std::hint::black_box(Vec::<u8>::with_capacity(1 << 30));
+    }
     let mut recordings = Recordings::new();
     let mut tick = interval(Duration::from_millis(20));
     let mut frame = 0u64;

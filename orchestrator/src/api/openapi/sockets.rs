@@ -17,6 +17,7 @@ use super::reply::Problem;
         (status = 101, description = "A WebSocket; closed with 4404 where no such session runs, 1000 at the session's end, 1001 at the server's"),
         (status = 422, description = "A parameter is wrong", body = Problem),
         (status = 426, description = "No request for an upgrade", body = Problem),
+        (status = 503, description = "`too_many_viewers`: as many watch as may, here or from this address", body = Problem),
     )
 )]
 #[allow(dead_code, reason = "a place for its description")]
@@ -38,6 +39,7 @@ pub(super) fn stream() {}
         (status = 101, description = "A WebSocket; closed with 4404 where no such session runs, 1000 at the session's end, 1001 at the server's"),
         (status = 422, description = "A parameter is wrong", body = Problem),
         (status = 426, description = "No request for an upgrade", body = Problem),
+        (status = 503, description = "`too_many_viewers`: as many watch as may, here or from this address", body = Problem),
     )
 )]
 #[allow(dead_code, reason = "a place for its description")]
