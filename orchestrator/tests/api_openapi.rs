@@ -109,6 +109,8 @@ fn others() -> Vec<Case> {
         get("/api/config", "", "", 200),
         put(json!({"split_minutes": 5}), 200),
         put(json!({"split_minutes": "x"}), 422),
+        send(Method::POST, "/api/ui-session", Value::Null, 200),
+        send(Method::DELETE, "/api/ui-session", Value::Null, 200),
         get("/healthz", "", "", 200),
         get("/health", "", "", 200),
         get("/readyz", "", "", 200),

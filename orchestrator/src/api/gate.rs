@@ -1,6 +1,6 @@
 //! Who may call: `Host`, `Origin` and token, before any route.
 
-use super::reply;
+use super::{reply, ui_session};
 use crate::{
     Error,
     config::Config,
@@ -131,20 +131,18 @@ impl Gate {
         if is_public(request.uri().path()) {
             return true;
         }
-        let bearer = request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, given)| given.trim());
-        if bearer.is_some_and(|given| token.matches(given)) {
+        let headers = request.headers();
+        if ui_session::bearer(headers).is_some_and(|given| token.matches(given)) {
             return true;
         }
         // A browser can't give these a header.
-        (upgrade || takes_token_from_query(request))
-            && url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
-                .any(|(name, given)| name == "token" && token.matches(&given))
+        if !upgrade && !takes_token_from_query(request) {
+            return false;
+        }
+        let query = request.uri().query().unwrap_or_default();
+        let mut given = url::form_urlencoded::parse(query.as_bytes());
+        given.any(|(name, given)| name == "token" && token.matches(&given))
+            || ui_session::is_shown(headers, token)
     }
 
     /// Lets pages of other origins that may use the server read its answers.

@@ -115,4 +115,31 @@ fn a_token_is_asked_for_where_one_is_set() {
     assert!(!check("/api/x", &[("authorization", "Bearer wrong")]));
     assert!(!check("/api/x", &[("authorization", "Basic t0 ken")]));
     assert!(!check("/healthz/../api/x", &[]));
+    // The page's cookie is for what takes no header, and for that alone: pages of others could have
+    // everything else done with it.
+    let mut cookie = HeaderMap::new();
+    cookie.insert("authorization", HeaderValue::from_static("Bearer t0 ken"));
+    let client = crate::limits::Client {
+        address: LOCAL,
+        forwarded: false,
+        secure: false,
+    };
+    let answer = ui_session::begin(client, &cookie);
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    let (cookie, attributes) = cookie.split_once("; ").unwrap();
+    assert_eq!(
+        attributes,
+        "Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict"
+    );
+    let cookie = ("cookie", &*cookie.to_owned().leak());
+    assert!(check("/api/x", &[upgrade, cookie]));
+    for media in [
+        "/api/events",
+        "/api/recordings/1/file",
+        "/api/recordings/1/thumbnail",
+    ] {
+        assert!(check(media, &[cookie]), "{media}");
+    }
+    assert!(!check("/api/recordings/1", &[cookie]));
+    assert!(!check("/api/x", &[upgrade, ("cookie", "haven_ui=t0 ken")]));
 }

@@ -16,6 +16,7 @@ mod query;
 mod range;
 mod recordings;
 mod reply;
+mod ui_session;
 mod watch;
 mod watch_rules;
 mod webhooks;
@@ -77,6 +78,8 @@ pub(crate) fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .or(library::routes(&app))
         .unify()
         .or(events::routes(&app))
+        .unify()
+        .or(ui_session::routes())
         .unify()
         .or(watch::routes(&app))
         .unify()

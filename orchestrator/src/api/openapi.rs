@@ -5,7 +5,9 @@ mod library;
 mod recordings;
 mod sockets;
 
-use super::{config, health, live_sessions, metrics, page, pumpfun, reply, watch_rules, webhooks};
+use super::{
+    config, health, live_sessions, metrics, page, pumpfun, reply, ui_session, watch_rules, webhooks,
+};
 use http::{HeaderValue, header};
 use std::sync::LazyLock;
 use utoipa::{
@@ -62,6 +64,8 @@ use warp::{Filter, Reply, filters::BoxedFilter, path, reply::Response};
         webhooks::add,
         webhooks::list,
         webhooks::delete,
+        ui_session::begin,
+        ui_session::end,
         config::show,
         config::change,
         health::alive,

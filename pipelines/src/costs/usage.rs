@@ -74,8 +74,10 @@ mod tests {
     fn what_is_used_grows() {
         let (cpu, thread) = (process_cpu().unwrap(), thread_cpu().unwrap());
         let block = vec![1_u8; 32 << 20];
-        assert!(peak().unwrap() >= resident().unwrap());
-        assert!(resident().unwrap() > 32 << 20);
+        let resident = resident().unwrap();
+        assert!(resident > 32 << 20);
+        // Other tests run beside this one.
+        assert!(peak().unwrap() >= resident);
         assert!(block.iter().all(|byte| *byte == 1));
         assert!(process_cpu().unwrap() > cpu);
         assert!(thread_cpu().unwrap() > thread);

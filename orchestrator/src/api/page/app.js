@@ -103,13 +103,23 @@ async function askWhy() {
   }
 }
 
+// A WebSocket takes no header: where the server needs a token, the page gets a cookie with it.
+let shown = "";
+
+async function showToken() {
+  const token = $("token").value;
+  if (!token || token === shown) return;
+  const headers = { Authorization: `Bearer ${token}` };
+  const response = await fetch("api/ui-session", { method: "POST", headers });
+  if (response.ok) shown = token;
+}
+
 function watch() {
   unwatch();
   told = "";
   losses = 0;
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   const url = new URL(`${scheme}//${location.host}/api/live-sessions/ws/live/${encodeURIComponent(key)}`);
-  if ($("token").value) url.searchParams.set("token", $("token").value);
   const mine = new Watch({
     address: url.href,
     json: false,
@@ -148,6 +158,7 @@ $("start").addEventListener("submit", (event) => {
     say(`${asked}: starting …`);
     const answer = await call("api/live-sessions/start", isMint(asked) ? { mint_id: asked } : { room_name: asked });
     key = answer.mint_id;
+    await showToken();
     watch();
     // Somebody else may have started the session, and a recording of it.
     await lookAfterRecording();
