@@ -209,6 +209,35 @@ async fn every_path_takes_its_own_methods_and_has_nothing_below_it() {
     server.stop().await;
 }
 
+/// What takes a body.
+const WITH_BODY: [(&str, &str); 8] = [
+    ("POST", START),
+    ("POST", STOP),
+    ("POST", RECORD),
+    ("POST", END),
+    ("POST", "/api/recordings/1/keep"),
+    ("PUT", "/api/config"),
+    ("POST", "/api/watch"),
+    ("POST", "/api/webhooks"),
+];
+
+#[tokio::test]
+async fn a_body_of_64_kib_is_read_and_a_larger_one_is_not() {
+    let server = Server::start(Options::default()).await;
+    for (method, path) in WITH_BODY {
+        for (bytes, too_large) in [(64 << 10, false), ((64 << 10) + 1, true)] {
+            let body = format!("{{}}{}", " ".repeat(bytes - 2));
+            assert_eq!(body.len(), bytes);
+            let (status, answer) = server.send(method.parse().unwrap(), path, &body).await;
+            assert_eq!(status == 413, too_large, "{path}: {status}");
+            if too_large {
+                check_error(path, path, &answer, "body_too_large");
+            }
+        }
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn what_a_request_says_beside_is_ignored() {
     let upstream = Upstream::start().await;

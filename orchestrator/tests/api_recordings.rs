@@ -230,6 +230,7 @@ async fn a_full_disk_is_507() {
         .post(START, json!({"mint_id": "room", "output_format": "h264"}))
         .await;
     assert_eq!(status.as_u16(), 507, "{answer}");
+    assert_eq!(answer["code"], "disk_full");
     assert!(answer["error"].as_str().unwrap().contains("recording"));
     server.stop().await;
 }

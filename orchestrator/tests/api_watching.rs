@@ -8,7 +8,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Options, PATIENCE, Server, Viewer, worker_pid};
+use std::collections::BTreeMap;
+use support::{Options, PATIENCE, Server, Viewer, events::Events, worker_pid};
 use tokio::time::timeout;
 use tokio_tungstenite::{
     connect_async,
@@ -247,4 +248,69 @@ async fn of_what_viewers_say_a_ping_alone_is_answered_and_too_much_ends_it() {
         assert_eq!(code, 1009, "{path}");
     }
     server.stop().await;
+}
+
+/// Rooms by how they end once something of them is recorded, and why: the contract's words.
+const ENDS: [(&str, &str); 4] = [
+    ("closed", "room_deleted"),
+    ("deserted", "no_publisher"),
+    ("banned", "error: not authorized: invented"),
+    ("stopped", "stopped"),
+];
+
+#[tokio::test]
+async fn why_a_session_ends_is_told_to_all_and_stored() {
+    let server = Options::default().livekit().start().await;
+    let mut events = Events::open(&server, None).await;
+    let mut viewers = Vec::new();
+    for (room, reason) in ENDS {
+        server.start_room(room).await;
+        for socket in ["stream", "ws/live"] {
+            let path = format!("/api/live-sessions/{socket}/{room}?audio=off&max_fps=1");
+            viewers.push((server.watch(&path).await, reason));
+        }
+        let record = json!({"mint_id": room, "output_format": "h264"});
+        server.ok("/api/recording/start", record).await;
+    }
+    let stop = json!({"mint_id": "stopped"});
+    server.ok("/api/live-sessions/stop", stop).await;
+    for (mut viewer, reason) in viewers {
+        let status = loop {
+            let status = until(&mut viewer, "status").await;
+            if status["state"] == "ended" {
+                break status;
+            }
+        };
+        assert_eq!(status["reason"], reason);
+        let close = told(&mut viewer).await;
+        assert_eq!(close["type"], "close", "{close}");
+        assert!(close["is"].as_str().unwrap().contains("session ended"));
+    }
+    server.start_room("lasting").await;
+    let mut expected: BTreeMap<_, _> = ENDS.into();
+    expected.insert("lasting", "shutdown");
+    let data = server.data.clone();
+    server.stop().await;
+    let mut told = BTreeMap::new();
+    while let Some((_, event)) = events.next().await {
+        if event["type"] == "session.ended" {
+            let [room, reason] = ["mint_id", "reason"].map(|name| event[name].as_str().unwrap());
+            assert_eq!(told.insert(room.to_owned(), reason.to_owned()), None);
+        }
+    }
+    let db = rusqlite::Connection::open(data.path().join("haven.db")).unwrap();
+    let mut rows = db
+        .prepare("SELECT key, end_reason FROM live_sessions")
+        .unwrap();
+    let rows = rows
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    let stored: BTreeMap<String, String> = rows.map(Result::unwrap).collect();
+    for (room, reason) in expected {
+        assert_eq!(stored[room], reason, "{room}");
+        // The streams of events end with the server, and may before its sessions do.
+        if room != "lasting" {
+            assert_eq!(told[room], reason, "{room}");
+        }
+    }
 }

@@ -289,6 +289,7 @@ async fn clients_add_and_delete_webhooks_that_lead_outside() {
     let outside = json!({"url": "https://1.1.1.1/hook"});
     let (status, answer) = without_key.post("/api/webhooks", outside).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    assert_eq!(answer["code"], "webhooks_not_configured");
     let inside = json!({ "url": &url });
     let (status, answer) = without_key.post("/api/webhooks", inside.clone()).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");

@@ -65,6 +65,7 @@ async fn a_worker_that_is_never_ready_is_given_up_and_leaves_nothing() {
         let (status, answer) = server.post(START, json!({"room_name": room})).await;
         assert_eq!(status, StatusCode::GATEWAY_TIMEOUT, "{answer}");
         assert!(answer["error"].as_str().unwrap().contains("connection"));
+        assert_eq!(answer["code"], "livekit_connection_timeout");
         assert!(began.elapsed().as_secs() >= 9, "{room}");
         assert_eq!(server.session(room).await, Value::Null);
     }

@@ -1,8 +1,8 @@
 //! A worker without GStreamer: speaks the protocol, serves invented frames, and misbehaves as the
 //! session's key tells it to (`never-ready`, `no-join`, `refused`, `no-server`, `crash-at-start`,
 //! `stubborn`, `slow-join`, `slow-finish`, `deleted`, `bad-recording`, `token`, `crash-loop`, `outage`,
-//! `wandering`, `roaming`, `gappy`, `closed`, `breaks`, `hollow`, `orphan`, `stubborn-file`, `faulty`,
-//! `barren`, `speechless`, `mute`, `dries-up`, `idle`, `hungry`, …). A
+//! `wandering`, `roaming`, `gappy`, `closed`, `deserted`, `banned`, `breaks`, `hollow`, `orphan`,
+//! `stubborn-file`, `faulty`, `barren`, `speechless`, `mute`, `dries-up`, `idle`, `hungry`, …). A
 //! "recording" is a file that grows by one byte each 10 ms; `--measure` takes its size for its
 //! length, `--join` strings files together, unless `unfit` is in their names. What keeps the
 //! publisher's encoding becomes a webm file, and is split as it is asked for.
@@ -386,6 +386,8 @@ fn sudden_end(config: &SessionConfig) -> Option<EndReason> {
     let message = || "invented".to_owned();
     match config.key.as_str() {
         "closed" => Some(EndReason::RoomDeleted),
+        "deserted" => Some(EndReason::NoPublisher),
+        "banned" => Some(EndReason::NotAuthorized { message: message() }),
         "breaks" if !is_replacement(config, u32::MAX) => {
             Some(EndReason::Error { message: message() })
         }
