@@ -5,6 +5,7 @@
 pub(crate) mod commands;
 pub(crate) mod discovery;
 pub(crate) mod events;
+pub(crate) mod operations;
 pub(crate) mod schema;
 pub(crate) mod watching;
 
