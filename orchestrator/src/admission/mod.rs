@@ -300,7 +300,7 @@ impl Budget {
             && self.taken.cpu + needed.cpu > cores
         {
             format!(
-                "it needs {:.2} processor cores, and {:.2} of {cores:.2} are taken (cpu_budget_percent \
+                "it needs {:.3} processor cores, and {:.3} of {cores:.3} are taken (cpu_budget_percent \
                  is {})",
                 needed.cpu, self.taken.cpu, shares.cpu_percent
             )
@@ -321,13 +321,13 @@ impl Budget {
         };
         let message = format!(
             "This machine has no room for {what} beside the recordings that run: {problem}. Stop \
-             something, or record as source, which encodes nothing"
+             something, or choose what costs less (source encodes nothing)"
         );
         let of = |used, needed, budget| json!({"used": used, "needed": needed, "budget": budget});
         let cpu = of(
-            json!(hundredths(self.taken.cpu)),
-            json!(hundredths(needed.cpu)),
-            json!(self.cpu.map(hundredths)),
+            json!(thousandths(self.taken.cpu)),
+            json!(thousandths(needed.cpu)),
+            json!(self.cpu.map(thousandths)),
         );
         let memory = of(
             json!(self.taken.memory_bytes),
@@ -342,8 +342,8 @@ impl Budget {
     }
 }
 
-fn hundredths(cores: f64) -> f64 {
-    (cores * 100.0).round() / 100.0
+fn thousandths(cores: f64) -> f64 {
+    (cores * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]
