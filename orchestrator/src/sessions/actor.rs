@@ -15,14 +15,14 @@ use super::{
 };
 use crate::{
     Error,
-    admission::{Doing, Seat},
+    admission::Seat,
     clock,
     db::NewSession,
     recordings::{Plan, Recording},
     watch::{relay, screens::Screens},
     worker::Worker,
 };
-use haven_wire::{EndReason, ServerMessage, SessionState, VideoStatus};
+use haven_wire::{EndReason, ServerMessage};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -378,23 +378,6 @@ impl Actor {
         self.view.recordings = self.recordings.iter().map(Active::shown).collect();
         self.seat.update(self.doing());
         self.published.send_replace(self.view.clone());
-    }
-}
-
-impl Actor {
-    /// What it does, as far as that costs anything.
-    fn doing(&self) -> Doing {
-        let status = &self.view.status;
-        let rate = |video: &VideoStatus| {
-            let pixels = f64::from(video.width) * f64::from(video.height);
-            pixels * video.fps
-        };
-        Doing {
-            pid: self.worker.as_ref().and_then(Worker::pid),
-            live: status.state == SessionState::Live,
-            pixel_rate: status.video.as_ref().map(rate).filter(|rate| *rate > 0.0),
-            recordings: self.recordings.iter().map(Active::planned).collect(),
-        }
     }
 }
 

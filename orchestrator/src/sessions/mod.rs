@@ -7,6 +7,7 @@ mod findings;
 mod finishing;
 mod handle;
 pub(crate) mod keeper;
+mod load;
 mod recording;
 mod registry;
 mod restarts;

@@ -3,21 +3,18 @@
 use super::{
     actor::{Actor, Selector, log_failure},
     finishing::StopReply,
+    load::planned,
     setbacks::Setbacks,
     state::Phase,
     writes::Write,
 };
 use crate::{
-    Error,
-    admission::Planned,
-    clock,
+    Error, clock,
     db::{FileProgress, FileRow, NewRecording},
     error::Kind,
-    recordings::{Config, Part, Plan, Recording, SOURCE_CHANGED, SPLIT, Settings, lies_in},
+    recordings::{Part, Plan, Recording, SOURCE_CHANGED, SPLIT, lies_in},
 };
-use haven_wire::{
-    COPIED, PartReason, Publisher, RecordingConfig, RecordingProgress, ServerMessage,
-};
+use haven_wire::{PartReason, Publisher, RecordingConfig, RecordingProgress, ServerMessage};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -82,12 +79,6 @@ impl Active {
 
     pub(super) fn shown(&self) -> Recording {
         self.recording.clone()
-    }
-
-    /// What it is, as far as that costs anything.
-    pub(super) fn planned(&self) -> Planned {
-        let recording = &self.recording;
-        planned(&recording.format, &recording.settings, &recording.config)
     }
 
     /// Nothing of it is being written, and it is to go on. Files that a crash has cut may still be
@@ -378,15 +369,6 @@ impl Actor {
         self.recordings
             .iter_mut()
             .find(|active| active.recording.id == id)
-    }
-}
-
-fn planned(format: &str, settings: &Settings, config: &Config) -> Planned {
-    let codec = config.video_codec.as_deref();
-    Planned {
-        format: format.to_owned(),
-        quality: settings.quality.clone(),
-        decodes: codec.is_some_and(|codec| codec != COPIED),
     }
 }
 
