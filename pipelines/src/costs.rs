@@ -29,7 +29,7 @@ use subject::{Subject, Task, Wanted};
 /// How many pictures count, where nobody says: a second and a third, with one key frame that was
 /// asked for, as a recording does each second.
 pub(crate) const PICTURES: u32 = 40;
-/// How long one measurement may take. It ends by itself before that, see [`bench`].
+/// How long one measurement may take. It ends by itself before that, see [`mod@bench`].
 const TASK_LIMIT: Duration = Duration::from_secs(15);
 /// How long all of it may take: what isn't measured by then is left out.
 const TOTAL_LIMIT: Duration = Duration::from_secs(60);
