@@ -40,7 +40,7 @@ async fn the_servers_page_shows_a_room_with_sound_until_its_end() -> Result {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_servers_page_says_why_it_is_not_let_in() -> Result {
+async fn the_servers_page_says_why_it_is_not_let_in_and_gets_in_with_the_token() -> Result {
     let variables = vec![("HAVEN_API_TOKEN".to_owned(), "right".to_owned())];
     let stage = Stage::set_with(Publishing::Nobody, variables).await?;
     let browser = Browser::start().await?;
@@ -54,6 +54,12 @@ async fn the_servers_page_says_why_it_is_not_let_in() -> Result {
     .await?;
     let status = "document.getElementById('status').textContent";
     page.wait_for(&format!("{status}.includes('token')"), LIMIT)
+        .await?;
+    // With the token it gets in: its WebSocket by a cookie that no script sees.
+    page.evaluate("document.getElementById('token').value = 'right'")
+        .await?;
+    page.click("#watch").await?;
+    page.wait_for("framesDrawn > 10 && document.cookie === ''", LIMIT)
         .await?;
     Ok(())
 }
