@@ -48,7 +48,7 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, faults: &mut
             }
             "oneOf" => {
                 let fits = |choice: &&Value| {
-                    crate::support::schema::faults(document, choice, value).is_empty()
+                    self::faults(document, choice, value).is_empty()
                 };
                 let fitting = rule.as_array().unwrap().iter().filter(fits).count();
                 if fitting != 1 {
