@@ -47,9 +47,7 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, faults: &mut
                 fault(format!("is below {rule}"))
             }
             "oneOf" => {
-                let fits = |choice: &&Value| {
-                    self::faults(document, choice, value).is_empty()
-                };
+                let fits = |choice: &&Value| self::faults(document, choice, value).is_empty();
                 let fitting = rule.as_array().unwrap().iter().filter(fits).count();
                 if fitting != 1 {
                     fault(format!("fits {fitting} of its choices"));
